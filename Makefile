@@ -1,0 +1,72 @@
+# Everything a person does here, by name. `make` alone lists it.
+#
+# A fresh machine needs Python 3.11 or newer and make; `make peers` (Debian, as root) adds the real counterparts that
+# the tests talk to. The virtual environment is made once and again when the requirements change.
+
+SHELL := /bin/bash
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+COUNT ?=
+
+.DEFAULT_GOAL := help
+.PHONY: help run demo test lint bench peers fuzz fuzz-api crash requirements clean
+
+help: ## what there is
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+run: $(BIN)/certwright ## the living demo, until Ctrl-C
+	@$(BIN)/certwright demo
+
+demo: $(BIN)/certwright ## the same, once
+	@$(BIN)/certwright demo --once
+
+test: $(VENV)/tests ## the tests; counterparts that are missing are skipped with their reason
+	$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy
+	$(BIN)/pytest -q -n 2 --dist loadgroup
+
+lint: $(VENV)/tests ## style and types alone
+	$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy
+
+bench: $(VENV)/tests ## the benchmarks: each figure as a ratio to a floor measured in the same run
+	$(BIN)/python -m tests.bench
+
+fuzz: $(VENV)/tests ## mutated requests, in process; COUNT=1000000 is the full campaign
+	$(BIN)/python -m tests.fuzz.csr $(or $(COUNT),1000000)
+
+fuzz-api: $(VENV)/tests ## requests generated from the OpenAPI description; COUNT=20000 is the full campaign
+	$(BIN)/python -m tests.fuzz.api $(or $(COUNT),20000)
+
+crash: $(VENV)/tests ## kill -9 under load and at every step; COUNT=200 is the full campaign
+	$(BIN)/python -m tests.crash.campaign $(or $(COUNT),200)
+
+peers: ## the real counterparts that tests talk to (Debian packages, as root)
+	apt-get update -qq
+	DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends \
+	  openssl nginx-light gnutls-bin default-jdk-headless nodejs postgresql curl wrk strace
+
+requirements: ## pin the newest versions again, with hashes
+	$(PYTHON) -m venv $(VENV)-pin && $(VENV)-pin/bin/pip install -q pip-tools
+	$(VENV)-pin/bin/pip-compile -q --upgrade --generate-hashes --allow-unsafe --strip-extras \
+	  --no-emit-index-url --no-emit-find-links --no-emit-trusted-host --no-header \
+	  --extra postgresql --extra lint --extra build -o requirements.txt pyproject.toml
+	$(VENV)-pin/bin/pip-compile -q --upgrade --generate-hashes --allow-unsafe --strip-extras \
+	  --no-emit-index-url --no-emit-find-links --no-emit-trusted-host --no-header \
+	  --extra dev --extra postgresql --extra lint --extra build --constraint requirements.txt -o requirements-dev.txt pyproject.toml
+	rm -rf $(VENV)-pin
+
+clean: ## the virtual environment and what tests leave
+	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis certwright-demo
+
+$(BIN)/python:
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed")'
+	$(PYTHON) -m venv $(VENV)
+
+$(BIN)/certwright: requirements.txt pyproject.toml | $(BIN)/python
+	$(BIN)/python -m pip install -q --disable-pip-version-check --require-hashes -r requirements.txt
+	$(BIN)/python -m pip install -q --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	@touch $@
+
+$(VENV)/tests: requirements-dev.txt $(BIN)/certwright
+	$(BIN)/python -m pip install -q --disable-pip-version-check --require-hashes -r requirements-dev.txt
+	@touch $@
