@@ -1,0 +1,243 @@
+"""The CAs of an installation: their states, their keys at work, and which of them signs for a profile.
+
+A *line* is what a profile names ("issuing"); its *generations* ("issuing-1", "issuing-2") follow each other, one of
+them active. States, and what each means:
+
+    prepared   exists, is trusted, signs no leaf yet        -> active, retired
+    active     signs                                        -> tainted
+    tainted    signs no new certificate, still its CRLs     -> active, retired
+    retired    signs nothing, is no longer trusted
+
+How authorities come to be is in `ca/hierarchy.py`.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+
+from cryptography import x509
+from sqlalchemy import select
+from sqlmodel import col
+
+from ca import clock
+from ca.errors import Conflict, KeyUnavailable, NotFound, Unavailable
+from ca.keys import KeyStore
+from ca.keys.algorithms import KeyType, PrivateKey, PublicKey, SignatureScheme, key_type_of, scheme_of, spki
+from ca.models import Authority
+from ca.store import Store
+from ca.x509.certificate import key_identifier, subject_of
+from ca.x509.lint import IssuerFacts
+
+FRESH_FOR = 2.0
+"""Seconds for which another replica's change of an authority may go unnoticed."""
+
+
+class State(StrEnum):
+    """See the module's table."""
+
+    PREPARED = "prepared"
+    ACTIVE = "active"
+    TAINTED = "tainted"
+    RETIRED = "retired"
+
+
+TRANSITIONS: Mapping[State, frozenset[State]] = {
+    State.PREPARED: frozenset({State.ACTIVE, State.RETIRED}),
+    State.ACTIVE: frozenset({State.TAINTED}),
+    State.TAINTED: frozenset({State.ACTIVE, State.RETIRED}),
+    State.RETIRED: frozenset(),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class PublicUrls:
+    """Where strangers fetch what they need without TLS; written into certificates, so it should not change."""
+
+    base: str
+
+    def certificate(self, authority: str) -> str:
+        """The CA's certificate, DER (RFC 5280 section 4.2.2.1)."""
+        return f"{self.base}/ca/{authority}.cer"
+
+    def crl(self, authority: str, shard: int | None) -> str:
+        """A CRL shard, or without one the complete CRL, DER."""
+        return f"{self.base}/crl/{authority}.crl" if shard is None else f"{self.base}/crl/{authority}/{shard}.crl"
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Issuer:
+    """An authority with its key: everything that signing needs, computed once."""
+
+    id: int
+    name: str
+    line: str
+    state: State
+    certificate: x509.Certificate
+    der: bytes
+    subject: bytes
+    key: PrivateKey
+    key_type: KeyType
+    public_key: PublicKey
+    scheme: SignatureScheme
+    facts: IssuerFacts
+    crl_shards: int
+    urls: PublicUrls
+    chain: tuple[bytes, ...]
+    """DER certificates from the issuer itself up to, and without, the root."""
+
+    def shard_of(self, serial: int) -> int | None:
+        """The CRL shard that a serial number falls into; None if this CA has one complete CRL only."""
+        return serial % self.crl_shards if self.crl_shards else None
+
+
+class Authorities:
+    """All authorities, cached; a change made here is seen at once, another replica's within `FRESH_FOR` seconds."""
+
+    def __init__(self, store: Store, keys: KeyStore, urls: PublicUrls) -> None:
+        self._store = store
+        self._keys = keys
+        self.urls = urls
+        self._lock = threading.Lock()
+        self._rows: dict[str, Authority] = {}
+        self._active: dict[str, Issuer] = {}
+        self._issuers: dict[str, Issuer] = {}
+        self._fresh_until = 0.0
+
+    def all(self) -> list[Authority]:
+        """Every authority, oldest first."""
+        return list(self._current().values())
+
+    def get(self, name: str) -> Authority:
+        """One authority by its name, or by its line's name: then the active one."""
+        rows = self._current()
+        if name in rows:
+            return rows[name]
+        return self._active_row(name)
+
+    def trusted(self) -> list[Authority]:
+        """Those that relying parties should trust or may need to build chains: all but the retired."""
+        return [row for row in self.all() if row.state != State.RETIRED]
+
+    def roots(self) -> list[Authority]:
+        """The trust anchors in force."""
+        return [row for row in self.trusted() if row.parent_id is None]
+
+    def issuer_for(self, line: str) -> Issuer:
+        """The active authority of a line, ready to sign."""
+        if clock.monotonic() < self._fresh_until and (known := self._active.get(line)) is not None:
+            return known
+        issuer = self.issuer(self._active_row(line).name)
+        self._active[line] = issuer
+        return issuer
+
+    def issuer(self, name: str) -> Issuer:
+        """An authority with its key, whatever its state; callers that sign certificates want `issuer_for`."""
+        row = self.get(name)
+        with self._lock:
+            cached = self._issuers.get(row.name)
+        if cached is not None and cached.state == row.state:
+            return cached
+        issuer = make_issuer(row, self.ancestors(row), self._keys.load(row.key_label), self.urls)
+        with self._lock:
+            self._issuers[row.name] = issuer
+        return issuer
+
+    def ancestors(self, row: Authority) -> list[Authority]:
+        """The authorities above one, nearest first, the root last."""
+        by_id = {other.id: other for other in self.all()}
+        found = []
+        while row.parent_id is not None and row.parent_id in by_id:
+            row = by_id[row.parent_id]
+            found.append(row)
+        return found
+
+    def chain(self, name: str) -> tuple[bytes, ...]:
+        """DER certificates from an authority up to, and without, its root: what a leaf is served with."""
+        row = self.get(name)
+        return tuple(a.certificate for a in (row, *self.ancestors(row)) if a.parent_id is not None)
+
+    def forget(self) -> None:
+        """Look again at the next use: something has changed."""
+        with self._lock:
+            self._fresh_until = 0.0
+            self._active = {}
+
+    def _active_row(self, line: str) -> Authority:
+        generations = [row for row in self._current().values() if row.line == line]
+        if not generations:
+            raise NotFound(f"there is no authority {line!r}", code="unknown-authority", hint="certwright ca list")
+        for row in generations:
+            if row.state == State.ACTIVE:
+                return row
+        raise Unavailable(
+            f"no generation of {line!r} is active", code="no-active-authority", hint="certwright ca activate NAME"
+        )
+
+    def _current(self) -> dict[str, Authority]:
+        with self._lock:
+            if clock.monotonic() < self._fresh_until:
+                return self._rows
+        with self._store.read() as connection:
+            rows = connection.execute(select(Authority).order_by(col(Authority.id))).all()
+        found = {row.name: Authority(**row._mapping) for row in rows}
+        with self._lock:
+            self._rows = found
+            self._active = {}
+            self._fresh_until = clock.monotonic() + FRESH_FOR
+        return found
+
+
+def make_issuer(row: Authority, ancestors: Sequence[Authority], key: PrivateKey, urls: PublicUrls) -> Issuer:
+    """Put an authority and its key together. `KeyUnavailable` if the key does not belong to the certificate."""
+    certificate = x509.load_der_x509_certificate(row.certificate)
+    public_key = key.public_key()
+    key_type = key_type_of(public_key)
+    if key_type is None or spki(public_key) != spki(certificate.public_key()):  # type: ignore[arg-type]
+        raise KeyUnavailable(f"the key {row.key_label!r} does not belong to the certificate of {row.name}")
+    above = [other.certificate for other in ancestors if other.parent_id is not None]
+    return Issuer(
+        id=row.id or 0,
+        name=row.name,
+        line=row.line,
+        state=State(row.state),
+        certificate=certificate,
+        der=row.certificate,
+        subject=subject_of(certificate.tbs_certificate_bytes),
+        key=key,
+        key_type=key_type,
+        public_key=public_key,
+        scheme=scheme_of(key_type),
+        facts=facts_of(certificate),
+        crl_shards=row.crl_shards,
+        urls=urls,
+        chain=(row.certificate, *above) if row.parent_id is not None else (),
+    )
+
+
+def facts_of(certificate: x509.Certificate) -> IssuerFacts:
+    """What lint has to know about an issuing certificate, ours or imported."""
+    values = {type(e.value): e.value for e in certificate.extensions}
+    identifier, constraints = values.get(x509.SubjectKeyIdentifier), values.get(x509.BasicConstraints)
+    usages = values.get(x509.ExtendedKeyUsage)
+    return IssuerFacts(
+        subject=subject_of(certificate.tbs_certificate_bytes),
+        key_identifier=(
+            identifier.digest
+            if isinstance(identifier, x509.SubjectKeyIdentifier)
+            else key_identifier(spki(certificate.public_key()))  # type: ignore[arg-type]
+        ),
+        not_before=int(certificate.not_valid_before_utc.timestamp()),
+        not_after=int(certificate.not_valid_after_utc.timestamp()),
+        path_length=constraints.path_length if isinstance(constraints, x509.BasicConstraints) else None,
+        extended_usages=frozenset(usages) if isinstance(usages, x509.ExtendedKeyUsage) else None,
+    )
+
+
+def check_transition(row: Authority, to: State) -> None:
+    """`Conflict` unless an authority may go from its state to another."""
+    if to not in TRANSITIONS[State(row.state)]:
+        allowed = ", ".join(sorted(TRANSITIONS[State(row.state)])) or "nothing"
+        raise Conflict(f"{row.name} is {row.state}, which can become {allowed}, not {to}", code="bad-transition")

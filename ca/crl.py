@@ -1,0 +1,265 @@
+"""Certificate revocation lists: one shard of an authority at a time, and its complete list for those who load one file.
+
+Which shard a certificate belongs to was fixed when it was issued and stands in its CDP. A revocation touches its shard
+and the complete list, nothing else is rebuilt. Numbers grow strictly, whoever builds: a list is stored only over the
+number that it was built after, and numbers follow the time, so that not even an old backup makes them go back. An
+entry leaves when one list was signed after its certificate expired (RFC 5280 section 3.3), never before.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import timedelta
+from hashlib import sha256
+
+from cryptography import x509
+from sqlalchemy import ColumnElement, Connection, Row, case, func, select, update
+from sqlmodel import col
+
+from ca import clock
+from ca.authority import Issuer, State
+from ca.errors import Defect
+from ca.installation import Installation
+from ca.ledger import log
+from ca.models import Authority, Revocation, RevocationList
+from ca.store import Transaction
+from ca.store.commit import StaleChange
+from ca.x509.certificate import assemble
+from ca.x509.revocation_list import ToBeSignedList, entries_of, entry
+
+COMPLETE = -1
+"""The shard number under which an authority's complete list is stored."""
+THROTTLE = 20
+"""A complete list is rebuilt again after at least this many times what its last build took."""
+
+
+@dataclass(frozen=True, slots=True)
+class CrlPolicy:
+    """How long a list is good, and how often a new one is made although nothing was revoked."""
+
+    lifetime: timedelta = timedelta(hours=72)
+    refresh: timedelta = timedelta(hours=12)
+    backdate: timedelta = timedelta(seconds=60)
+    """For consumers whose clocks are behind: a list from their future would make them refuse everybody."""
+
+
+@dataclass(frozen=True, slots=True)
+class Published:
+    """A list that was just made."""
+
+    authority: str
+    shard: int
+    number: int
+    entries: int
+    size: int
+
+
+@dataclass(frozen=True, slots=True)
+class Status:
+    """How fresh a stored list is; times in seconds since the epoch."""
+
+    authority: str
+    shard: int
+    number: int
+    this_update: int
+    next_update: int
+    due_at: int
+    entries: int
+    sha256: str
+
+
+class CrlPublisher:
+    """Builds what is due. Several replicas may run one: the slower of two finds its work done and drops it."""
+
+    def __init__(self, installation: Installation, policy: CrlPolicy) -> None:
+        self._installation = installation
+        self._policy = policy
+        self._not_before: dict[str, float] = {}
+
+    def publish_due(self, *, limit: int = 1000) -> list[Published]:
+        """Rebuild the lists whose time has come or that a revocation touched; shards first, then complete lists."""
+        done = []
+        for authority, shard in self._due(limit):
+            issuer = self._installation.authorities.issuer(authority)
+            if shard == COMPLETE and clock.monotonic() < self._not_before.get(authority, 0):
+                continue
+            started = clock.monotonic()
+            published = self._rebuild(issuer, shard)
+            if shard == COMPLETE:
+                self._not_before[authority] = started + (clock.monotonic() - started) * THROTTLE
+            if published is not None:
+                done.append(published)
+        return done
+
+    def _due(self, limit: int) -> list[tuple[str, int]]:
+        query = (
+            select(col(Authority.name), col(RevocationList.shard))
+            .join(Authority, col(Authority.id) == col(RevocationList.authority_id))
+            .where(col(RevocationList.due_at) <= clock.timestamp(), col(Authority.state) != State.RETIRED)
+            .order_by(col(RevocationList.shard) == COMPLETE, col(RevocationList.due_at))
+            .limit(limit)
+        )
+        with self._installation.store.read() as connection:
+            return [(row.name, row.shard) for row in connection.execute(query)]
+
+    def _rebuild(self, issuer: Issuer, shard: int) -> Published | None:
+        now = clock.timestamp()
+        with self._installation.store.read(snapshot=True) as connection:
+            row = connection.execute(_ROW.where(*_at(issuer, shard))).one()
+            complete = connection.execute(_ROW.where(*_at(issuer, COMPLETE))).one()
+            content = _complete(connection, issuer) if shard == COMPLETE else _shard(connection, issuer, shard)
+        if content is None:  # a shard is being rebuilt: the complete list has to wait for it
+            return None
+        entries, count = content
+        number = max(row.number + 1, now)
+        this_update = max(now - _seconds(self._policy.backdate), issuer.facts.not_before)
+        next_update = min(now + _seconds(self._policy.lifetime), issuer.facts.not_after)
+        listed_until = this_update if shard == COMPLETE else min(this_update, complete.this_update)
+        crl = _signed(issuer, shard, number, this_update, next_update, entries)
+        published = Published(issuer.name, shard, number, count, len(crl))
+        next_due = now + _seconds(self._policy.refresh)
+
+        def unit(tx: Transaction) -> None:
+            stored = tx.execute(
+                update(RevocationList)
+                .where(*_at(issuer, shard), col(RevocationList.number) == row.number)
+                .values(
+                    number=number,
+                    this_update=this_update,
+                    next_update=next_update,
+                    due_at=case((col(RevocationList.changes) == row.changes, next_due), else_=0),
+                    entries=count,
+                    sha256=sha256(crl).digest(),
+                    crl=crl,
+                )
+            )
+            if stored.rowcount != 1:
+                raise StaleChange("another replica has published this list meanwhile")
+            _leave_after_expiry(tx, issuer, shard, number, listed_until)
+            details = {"shard": shard, "number": number, "entries": count, "sha256": sha256(crl).hexdigest()}
+            log.append(tx, "crl-published", issuer.name, "system:crl", **details)
+
+        try:
+            self._installation.store.write(unit)
+        except StaleChange:
+            return None
+        return published
+
+
+def touch(tx: Transaction, authority_id: int, shards: Iterable[int | None]) -> None:
+    """Make the lists that a revocation touches due at once: its shard, and the complete list."""
+    touched = {COMPLETE, *(shard for shard in shards if shard is not None)}
+    tx.execute(
+        update(RevocationList)
+        .where(col(RevocationList.authority_id) == authority_id, col(RevocationList.shard).in_(touched))
+        .values(due_at=0, changes=col(RevocationList.changes) + 1)
+    )
+
+
+def statuses(installation: Installation) -> list[Status]:
+    """Every list of every authority that is still trusted."""
+    lists = (
+        select(RevocationList, col(Authority.name))
+        .join(Authority, col(Authority.id) == col(RevocationList.authority_id))
+        .where(col(Authority.state) != State.RETIRED)
+        .order_by(col(Authority.id), col(RevocationList.shard))
+    )
+    columns = [lists.selected_columns[name] for name in Status.__dataclass_fields__ if name != "authority"]
+    with installation.store.read() as connection:
+        rows = connection.execute(lists.with_only_columns(col(Authority.name).label("authority"), *columns)).mappings()
+        return [Status(**{**row, "sha256": row["sha256"].hex()}) for row in rows]
+
+
+def load(installation: Installation, authority: str, shard: int) -> RevocationList | None:
+    """The newest list of one shard, or of all (`COMPLETE`); None if there is no such list yet."""
+    row_id = installation.authorities.get(authority).id
+    query = select(RevocationList).where(col(RevocationList.authority_id) == row_id, col(RevocationList.shard) == shard)
+    with installation.store.read() as connection:
+        row = connection.execute(query).first()
+    return None if row is None or row.number == 0 else RevocationList(**row._mapping)
+
+
+_ROW = select(col(RevocationList.number), col(RevocationList.changes), col(RevocationList.this_update))
+
+
+def _at(issuer: Issuer, shard: int) -> tuple[ColumnElement[bool], ColumnElement[bool]]:
+    return col(RevocationList.authority_id) == issuer.id, col(RevocationList.shard) == shard
+
+
+def _listed(issuer: Issuer) -> tuple[ColumnElement[bool], ColumnElement[bool]]:
+    return col(Revocation.authority_id) == issuer.id, col(Revocation.last_listed).is_(None)
+
+
+def _encode(rows: Iterable[Row[str, int, int]]) -> tuple[bytes, int]:
+    encoded = [entry(int(serial, 16), at, reason) for serial, at, reason in rows]
+    return b"".join(encoded), len(encoded)
+
+
+_ENTRY = select(col(Revocation.serial), col(Revocation.revoked_at), col(Revocation.reason))
+
+
+def _shard(connection: Connection, issuer: Issuer, shard: int) -> tuple[bytes, int]:
+    query = _ENTRY.where(*_listed(issuer), col(Revocation.shard) == shard).order_by(col(Revocation.serial))
+    return _encode(connection.execute(query))
+
+
+def _complete(connection: Connection, issuer: Issuer) -> tuple[bytes, int] | None:
+    """All entries: those of the shards as they were just published, and those without a shard."""
+    own, count = _encode(connection.execute(_ENTRY.where(*_listed(issuer), col(Revocation.shard).is_(None))))
+    parts: list[bytes | memoryview] = [own]
+    lists = select(col(RevocationList.due_at), col(RevocationList.entries), col(RevocationList.crl)).where(
+        col(RevocationList.authority_id) == issuer.id, col(RevocationList.shard) != COMPLETE
+    )
+    for row in connection.execute(lists.order_by(col(RevocationList.shard))):
+        if row.due_at == 0:
+            return None
+        parts.append(entries_of(row.crl))
+        count += row.entries
+    return b"".join(parts), count
+
+
+def _signed(issuer: Issuer, shard: int, number: int, this_update: int, next_update: int, entries: bytes) -> bytes:
+    """Sign a list, read it back and verify it."""
+    tbs = ToBeSignedList(
+        algorithm=issuer.scheme.identifier,
+        issuer=issuer.subject,
+        this_update=this_update,
+        next_update=next_update,
+        entries=entries,
+        number=number,
+        key_identifier=issuer.facts.key_identifier,
+        distribution_point=None if shard == COMPLETE else issuer.urls.crl(issuer.name, shard),
+    ).encode()
+    signature = issuer.scheme.sign(issuer.key, tbs)
+    crl = assemble(tbs, issuer.scheme.identifier, signature)
+    parsed = x509.load_der_x509_crl(crl)
+    if parsed.tbs_certlist_bytes != tbs or not issuer.scheme.verify(issuer.public_key, parsed.signature, tbs):
+        raise Defect(f"the CRL that was made for {issuer.name} does not verify; it was not published")
+    return crl
+
+
+def _leave_after_expiry(tx: Transaction, issuer: Issuer, shard: int, number: int, listed_until: int) -> None:
+    """Mark the entries that leave: those that expired before both the list of their shard and the complete one."""
+    condition = col(Revocation.shard).is_(None) if shard == COMPLETE else col(Revocation.shard) == shard
+    tx.execute(
+        update(Revocation)
+        .where(*_listed(issuer), condition, col(Revocation.not_after) < listed_until)
+        .values(last_listed=number)
+    )
+
+
+def _seconds(duration: timedelta) -> int:
+    return int(duration.total_seconds())
+
+
+def overdue(status: Status, now: int) -> bool:
+    """Whether consumers of this list are about to refuse, or already refuse, everybody: an alarm, not a colour."""
+    return status.number == 0 or status.next_update <= now
+
+
+def count_entries(installation: Installation) -> int:
+    """How many revocations are listed at present."""
+    with installation.store.read() as connection:
+        query = select(func.count()).select_from(Revocation).where(col(Revocation.last_listed).is_(None))
+        return connection.execute(query).scalar_one()

@@ -1,0 +1,22 @@
+"""One installation: the parts that every verb of this floor works with, wired once by `pki/product.py`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from ca.authority import Authorities
+from ca.keys import KeyStore
+from ca.ledger.log import Ledger
+from ca.profiles.collection import Profiles
+from ca.store import Store
+
+
+@dataclass(frozen=True, slots=True)
+class Installation:
+    """Passed to every verb: where state is, which keys there are, what may be issued, by whom it is signed."""
+
+    store: Store
+    keys: KeyStore
+    profiles: Profiles
+    authorities: Authorities
+    ledger: Ledger

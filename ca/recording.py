@@ -1,0 +1,179 @@
+"""What issuance makes durable, as units for the store: the intent, the completion, and what becomes of the unfinished.
+
+Two rows' worth of order protects promise 1: the intent is committed before the key signs, and the completion only
+fits an intent that nobody has given up. Read `ca/issuance.py` for the story these serve.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from hashlib import sha256
+from typing import Any
+
+from sqlalchemy import bindparam, delete, select
+from sqlmodel import col
+
+from ca import certificates, clock
+from ca.authority import Issuer, State
+from ca.certificates import Stored
+from ca.enrolment import Decision
+from ca.errors import Conflict, Defect, PolicyRefusal, Reason, Unavailable
+from ca.ledger import log
+from ca.models import Answer, Authority, BlockedKey, Certificate, CertificateName, Intent
+from ca.signing import Order
+from ca.store import Store, Transaction, Unit
+from ca.x509.certificate import algorithm_of, fingerprint, preview, serial_text
+
+PAGE = 500
+
+_TAKEN = select(col(Certificate.serial)).where(col(Certificate.serial).in_(bindparam("values", expanding=True)))
+_BLOCKED = select(col(BlockedKey.spki_sha256)).where(
+    col(BlockedKey.spki_sha256).in_(bindparam("values", expanding=True))
+)
+_NOT_ACTIVE = select(col(Authority.id)).where(
+    col(Authority.id).in_(bindparam("values", expanding=True)), col(Authority.state) != State.ACTIVE
+)
+
+
+def _key_is_blocked() -> PolicyRefusal:
+    return PolicyRefusal([Reason("blocked-key", "this key is compromised, or one of our own CA keys", "blocked keys")])
+
+
+def _issuer_stopped() -> Unavailable:
+    return Unavailable("the CA stopped signing meanwhile; ask again", code="no-active-authority")
+
+
+def _serial_taken() -> Defect:
+    return Defect("a serial number was drawn twice; nothing was signed: check this machine's random numbers")
+
+
+@dataclass(frozen=True, slots=True)
+class Draft:
+    """A certificate between its intent and its completion: the row, its names, and who decided about it."""
+
+    row: Mapping[str, Any]
+    names: tuple[str, ...]
+    decision: Decision
+    authority: str
+
+    @classmethod
+    def of(cls, decision: Decision, order: Order, issuer: Issuer, tbs: bytes) -> Draft:
+        """The row that intent and certificate share."""
+        row = {
+            "serial": serial_text(order.serial),
+            "authority_id": issuer.id,
+            "profile": order.profile.name,
+            "subject": _display_name(decision),
+            "shard": order.shard,
+            "spki_sha256": sha256(order.spki).digest(),
+            "not_before": order.not_before,
+            "not_after": order.not_after,
+            "requested_by": decision.caller.identity,
+            "renews": decision.renews,
+            "tbs": tbs,
+        }
+        return cls(row, tuple(map(str, order.names)), decision, issuer.name)
+
+    def _guard(self, tx: Transaction) -> None:
+        tx.refuse_if_any(_BLOCKED, self.row["spki_sha256"], _key_is_blocked)
+        tx.refuse_if_any(_NOT_ACTIVE, self.row["authority_id"], _issuer_stopped)
+
+    def intend(self) -> Unit[None]:
+        """The unit that records the intent, and what its idempotency key is answered with."""
+        now = clock.timestamp()
+        serial, key = self.row["serial"], self.decision.idempotency_key
+        intent = {**self.row, "intended_at": now}
+
+        def unit(tx: Transaction) -> None:
+            self._guard(tx)
+            tx.refuse_if_any(_TAKEN, serial, _serial_taken)
+            if key is not None:
+                answer = {"request_sha256": self.decision.digest, "serial": serial, "created_at": now}
+                tx.add(Answer, {"key": key, **answer})
+            tx.add(Intent, intent)
+
+        return unit
+
+    def complete(self, signature: bytes, certificate: bytes) -> Unit[None]:
+        """The unit that turns the intent into the certificate, unless it was given up, the key blocked, the CA stopped.
+
+        The guards are asked again: whoever blocks a key first blocks it and then revokes all that carries it, intents
+        included. Either that revocation saw our intent, or we see the block here (row 55 of the field's failures).
+        """
+        serial = self.row["serial"]
+        completed = {**self.row, "signature": signature, "recorded_at": clock.timestamp()}
+        details: dict[str, Any] = {
+            "authority": self.authority,
+            "profile": self.row["profile"],
+            "profile_sha256": self.decision.profile.sha256,
+            "names": self.names,
+            "not_after": self.row["not_after"],
+            "sha256": fingerprint(certificate),
+        }
+        if self.decision.renews is not None:
+            details["renews"] = self.decision.renews
+
+        def unit(tx: Transaction) -> None:
+            self._guard(tx)
+            tx.remove(Intent, "serial", serial)
+            tx.add(Certificate, completed)
+            for name in self.names:
+                tx.add(CertificateName, {"name": name, "serial": serial})
+            log.append(tx, "certificate-issued", serial, self.row["requested_by"], **details)
+
+        return unit
+
+
+def _display_name(decision: Decision) -> str:
+    if decision.subject is not None:
+        return decision.subject.rfc4514_string()
+    if decision.names:
+        return decision.names[0].value
+    return f"key {sha256(decision.request.spki).hexdigest()[:16]}"
+
+
+def find_answer(store: Store, decision: Decision) -> Answered | None:
+    """What this idempotency key was answered with. `Conflict` if it was asked another question."""
+    query = select(col(Answer.request_sha256), col(Answer.serial)).where(col(Answer.key) == decision.idempotency_key)
+    with store.read() as connection:
+        row = connection.execute(query).first()
+    if row is None:
+        return None
+    if row.request_sha256 != decision.digest:
+        raise Conflict("this idempotency key was used for a different request", code="idempotency-mismatch")
+    found = certificates.find_many(store, [row.serial])
+    return Answered(row.serial, found[0] if found else None)
+
+
+@dataclass(frozen=True, slots=True)
+class Answered:
+    """An idempotency key that was seen before; `certificate` is None while its certificate is being made."""
+
+    serial: str
+    certificate: Stored | None
+
+
+def abandon_intents(store: Store, *, older_than: int) -> int:
+    """Give up one page of intents whose process died before it could sign and record.
+
+    They become certificates without a signature: listed, and revocable, since that the key has signed them cannot be
+    ruled out, only that anybody was given the result. Their idempotency keys are free again. Returns how many.
+    """
+    old = select(Intent).where(col(Intent.intended_at) < older_than).order_by(col(Intent.id)).limit(PAGE)
+    now = clock.timestamp()
+
+    def unit(tx: Transaction) -> int:
+        rows = tx.execute(old.with_for_update(skip_locked=True)).mappings().all()
+        for row in rows:
+            kept = {key: value for key, value in row.items() if key not in ("id", "intended_at")}
+            serial = row["serial"]
+            tx.remove(Intent, "serial", serial)
+            tx.add(Certificate, {**kept, "signature": None, "recorded_at": now})
+            for name in certificates.names_of(preview(row["tbs"], algorithm_of(row["tbs"]))):
+                tx.add(CertificateName, {"name": str(name), "serial": serial})
+            tx.execute(delete(Answer).where(col(Answer.serial) == serial))
+            log.append(tx, "issuance-abandoned", serial, "system:recovery", intended_at=row["intended_at"])
+        return len(rows)
+
+    return store.write(unit)

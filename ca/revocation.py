@@ -1,0 +1,174 @@
+"""Revoking: by serial number, by key, by filter; and blocking keys for ever.
+
+A revocation is durable, in the ledger and on its way to the CRL when the call returns. Revoking for key compromise
+blocks the key first and then revokes whatever carries it, intents included, in that order: an issuance that runs at
+the same time is either seen by the second step or refused because of the first (`ca/recording.completion`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import insert, select
+from sqlmodel import col
+
+from ca import certificates, clock, crl
+from ca.access import Caller, Operation
+from ca.certificates import Query, Stored
+from ca.errors import BadRequest, Conflict, Forbidden
+from ca.installation import Installation
+from ca.ledger import log
+from ca.models import BlockedKey, Certificate, Intent, Revocation
+from ca.store import Transaction
+from ca.x509.revocation_list import REASONS, RevocationReason
+
+PAGE = 200
+
+
+@dataclass(frozen=True, slots=True)
+class Revoked:
+    """What was done: the certificates that are revoked now and were not before."""
+
+    serials: tuple[str, ...]
+    reason: RevocationReason
+    revoked_at: int
+    key_blocked: bool = False
+
+
+def parse_reason(text: str) -> RevocationReason:
+    """Read `key-compromise` and the like."""
+    if text not in REASONS:
+        raise BadRequest(
+            f"{text[:40]!r} is not a reason for a revocation", code="bad-reason", hint=f"there are {', '.join(REASONS)}"
+        )
+    return REASONS[text]
+
+
+def revoke(installation: Installation, caller: Caller, serial: str, reason: RevocationReason) -> Revoked:
+    """Revoke one certificate. For key compromise, every other certificate with the same key goes, too."""
+    stored = certificates.find(installation.store, serial)
+    _must_be_allowed(installation, caller, stored)
+    if stored.state == "revoked":
+        raise Conflict(f"certificate {stored.serial} is revoked already", code="already-revoked")
+    if stored.not_after < clock.timestamp():
+        raise Conflict(f"certificate {stored.serial} has expired: nobody accepts it any more", code="expired")
+    if reason is RevocationReason.KEY_COMPROMISE:
+        return _revoke_key(installation, caller, stored.spki_sha256, reason)
+    return _revoke_all(installation, caller, [stored.serial], reason)
+
+
+def revoke_key(installation: Installation, caller: Caller, spki_sha256: bytes, reason: RevocationReason) -> Revoked:
+    """Block a public key (by the SHA-256 of its SubjectPublicKeyInfo) and revoke every certificate that carries it."""
+    caller.must(Operation.BLOCK_KEYS)
+    if any(row.spki_sha256 == spki_sha256 for row in installation.authorities.all()):
+        raise Forbidden("this is the key of an authority; see `certwright ca taint`", code="authority-key")
+    return _revoke_key(installation, caller, spki_sha256, reason)
+
+
+def revoke_matching(
+    installation: Installation, caller: Caller, query: Query, reason: RevocationReason, *, dry_run: bool = False
+) -> Revoked:
+    """Revoke every valid certificate that a query finds, page by page; with `dry_run` only say which."""
+    caller.must(Operation.REVOKE_ANY)
+    if query == Query():
+        raise BadRequest(
+            "a filter that matches everything is refused", code="bad-filter", hint="name at least one field"
+        )
+    done: list[str] = []
+    cursor = None
+    authorities = {row.serial for row in installation.authorities.all()}
+    while True:
+        page, cursor = certificates.page(installation.store, query, cursor=cursor, limit=PAGE)
+        serials = [stored.serial for stored in page if stored.state == "valid" and stored.serial not in authorities]
+        if serials and not dry_run:
+            serials = list(_revoke_all(installation, caller, serials, reason).serials)
+        done += serials
+        if cursor is None:
+            return Revoked(tuple(done), reason, clock.timestamp())
+
+
+def block_key(installation: Installation, caller: Caller, spki_sha256: bytes, reason: str) -> bool:
+    """Never certify this key again. False if it was blocked already."""
+    caller.must(Operation.BLOCK_KEYS)
+    return _block(installation, caller, spki_sha256, reason)
+
+
+def is_blocked(installation: Installation, spki_sha256: bytes) -> bool:
+    """Whether a key is blocked."""
+    with installation.store.read() as connection:
+        query = select(col(BlockedKey.spki_sha256)).where(col(BlockedKey.spki_sha256) == spki_sha256)
+        return connection.execute(query).first() is not None
+
+
+def _must_be_allowed(installation: Installation, caller: Caller, stored: Stored) -> None:
+    if any(row.serial == stored.serial for row in installation.authorities.all()):
+        caller.must(Operation.MANAGE_AUTHORITIES)
+    elif not caller.may(Operation.REVOKE_ANY):
+        caller.must(Operation.REVOKE_OWN)
+        if stored.serial != caller.certificate and stored.requested_by != caller.identity:
+            raise Forbidden(f"certificate {stored.serial} does not belong to {caller.identity}", code="not-yours")
+
+
+def _revoke_key(installation: Installation, caller: Caller, spki: bytes, reason: RevocationReason) -> Revoked:
+    _block(installation, caller, spki, reason.word)
+    with installation.store.read(snapshot=True) as connection:
+        # Intents first would miss one that becomes a certificate between the two queries, were they not one snapshot.
+        serials = [
+            row.serial
+            for table in (Intent, Certificate)
+            for row in connection.execute(select(col(table.serial)).where(col(table.spki_sha256) == spki))
+        ]
+    done: list[str] = []
+    for start in range(0, len(serials), PAGE):
+        done += _revoke_all(installation, caller, serials[start : start + PAGE], reason).serials
+    return Revoked(tuple(done), reason, clock.timestamp(), key_blocked=True)
+
+
+def _block(installation: Installation, caller: Caller, spki_sha256: bytes, reason: str) -> bool:
+    def unit(tx: Transaction) -> bool:
+        if tx.execute(select(BlockedKey).where(col(BlockedKey.spki_sha256) == spki_sha256)).first() is not None:
+            return False
+        row = {"spki_sha256": spki_sha256, "reason": reason, "blocked_at": clock.timestamp()}
+        tx.execute(insert(BlockedKey), row)
+        log.append(tx, "key-blocked", spki_sha256.hex(), caller.identity, reason=reason)
+        return True
+
+    return installation.store.write(unit)
+
+
+def _revoke_all(
+    installation: Installation, caller: Caller, serials: Sequence[str], reason: RevocationReason
+) -> Revoked:
+    """Revoke those that are neither revoked nor expired, in one transaction."""
+    now = clock.timestamp()
+    queries = [
+        select(col(table.serial), col(table.authority_id), col(table.shard), col(table.not_after))
+        .outerjoin(Revocation, col(Revocation.serial) == col(table.serial))
+        .where(col(table.serial).in_(serials), col(table.not_after) >= now, col(Revocation.serial).is_(None))
+        for table in (Intent, Certificate)
+    ]
+
+    def unit(tx: Transaction) -> tuple[str, ...]:
+        found = {row.serial: row for query in queries for row in tx.execute(query)}.values()
+        for row in found:
+            tx.add(Revocation, _revocation(row, caller, reason, now))
+            log.append(tx, "certificate-revoked", row.serial, caller.identity, reason=reason.word, revoked_at=now)
+        for authority_id in {row.authority_id for row in found}:
+            crl.touch(tx, authority_id, [row.shard for row in found if row.authority_id == authority_id])
+        return tuple(row.serial for row in found)
+
+    return Revoked(installation.store.write(unit), reason, now)
+
+
+def _revocation(row: Any, caller: Caller, reason: RevocationReason, now: int) -> dict[str, Any]:
+    return {
+        "serial": row.serial,
+        "authority_id": row.authority_id,
+        "shard": row.shard,
+        "reason": int(reason),
+        "revoked_at": now,
+        "not_after": row.not_after,
+        "revoked_by": caller.identity,
+    }
