@@ -1,0 +1,102 @@
+"""The command, put together: options before the noun, the nouns, and how errors end."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from pki.cli import ca, cert, demo, init, key, ledger, profile, serve, token
+from pki.cli.options import where
+
+EPILOG = """
+Start here: certwright demo shows everything in a minute, in a directory of its own.
+Then: certwright init, certwright serve, certwright cert issue --profile mesh spiffe://...
+"""
+
+app = typer.Typer(
+    name="certwright",
+    help="An internal CA that issues, revokes, publishes and proves.",
+    epilog=EPILOG,
+    no_args_is_help=True,
+    rich_markup_mode="rich",
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+app.command("demo")(demo.demo)
+app.command("init")(init.init)
+app.command("serve")(serve.serve)
+app.add_typer(ca.app, name="ca")
+app.add_typer(profile.app, name="profile")
+app.add_typer(cert.app, name="cert")
+app.add_typer(key.app, name="key")
+app.add_typer(token.app, name="token")
+app.add_typer(ledger.app, name="ledger")
+
+
+def _version(show: bool) -> None:
+    if show:
+        from importlib.metadata import version
+
+        typer.echo(f"certwright {version('certwright')}")
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    state: Annotated[
+        Path | None,
+        typer.Option(envvar="CERTWRIGHT_STATE", help="State directory of the installation on this machine."),
+    ] = None,
+    server: Annotated[
+        str | None, typer.Option(envvar="CERTWRIGHT_SERVER", help="URL of a remote installation, https://...")
+    ] = None,
+    token: Annotated[
+        str | None, typer.Option(envvar="CERTWRIGHT_TOKEN", help="API token for it. Better in the environment.")
+    ] = None,
+    ca_file: Annotated[
+        Path | None, typer.Option(envvar="CERTWRIGHT_CA_FILE", help="Root certificate that it has to chain to, PEM.")
+    ] = None,
+    certificate: Annotated[
+        Path | None, typer.Option(envvar="CERTWRIGHT_CERTIFICATE", help="Client certificate, PEM, instead of a token.")
+    ] = None,
+    key: Annotated[
+        Path | None, typer.Option(envvar="CERTWRIGHT_KEY", help="The private key of the client certificate, PEM.")
+    ] = None,
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    """Where the installation is: nothing for the one on this machine, --server for one elsewhere."""
+    where.state, where.server, where.token = state, server, token
+    where.ca_file, where.certificate, where.key = ca_file, certificate, key
+
+
+def run() -> None:
+    """Run the command; a refusal ends with one line, a hint and exit code 1."""
+    as_json = "--json" in sys.argv
+    try:
+        app()
+    except Exception as error:  # noqa: BLE001 - sorted below; what is not ours goes on
+        _end(error, as_json=as_json)
+
+
+def _end(error: Exception, *, as_json: bool) -> None:
+    from ca.errors import CertwrightError
+    from pki.cli.client import Problem, document_of
+    from pki.cli.output import refuse
+
+    if isinstance(error, Problem):
+        document = dict(error.document)
+    elif isinstance(error, CertwrightError):
+        document = document_of(error)
+    elif isinstance(error, OSError) and error.filename is not None:
+        document = {"code": "file", "detail": f"{error.strerror}: {error.filename}"}
+    else:
+        raise error
+    try:
+        refuse(document, as_json=as_json)
+    except typer.Exit as end:
+        sys.exit(end.exit_code)

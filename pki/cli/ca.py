@@ -1,0 +1,201 @@
+"""`certwright ca`: the authorities, and how fresh their CRLs are."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from pki.cli.options import Json, Yes
+
+app = typer.Typer(help="Authorities: roots and issuing CAs, their states and their CRLs.", no_args_is_help=True)
+
+Name = Annotated[str, typer.Argument(help="An authority such as issuing-1, or a line such as issuing: its active one.")]
+Out = Annotated[Path | None, typer.Option("--out", "-o", help="File to write; standard output if left out.")]
+
+
+@app.command("list")
+def listing(json: Json = False) -> None:
+    """List the authorities."""
+    from pki.cli.client import connect
+    from pki.cli.output import print_json, table
+
+    with connect() as client:
+        rows = client.get("/authorities")
+    if json:
+        print_json(rows)
+        return
+    columns = ("name", "state", "subject", "parent", "key_type", "not_after")
+    shown = [[row[column] for column in columns] for row in rows]
+    table(("name", "state", "subject", "beneath", "key", "ends"), shown, empty="there are no authorities")
+
+
+@app.command()
+def show(name: Name, json: Json = False) -> None:
+    """Show one authority."""
+    from pki.cli.client import connect
+    from pki.cli.output import fields, print_json
+
+    with connect() as client:
+        row = client.get(f"/authorities/{name}")
+    if json:
+        print_json(row)
+        return
+    certificate = row.pop("certificate")
+    fields(row)
+    typer.echo(certificate, nl=False)
+
+
+@app.command()
+def create(
+    line: Annotated[str, typer.Argument(help="The line it belongs to: an existing one for its next generation.")],
+    subject: Annotated[str, typer.Option(help="RFC 4514, such as 'CN=Factory CA,O=Example'.")],
+    profile: Annotated[str, typer.Option(help="Profile of kind authority; it names the CA above.")] = "sub-ca",
+    root: Annotated[bool, typer.Option("--root", help="Make a self-signed root instead.")] = False,
+    key_type: Annotated[str, typer.Option(help="Key of the new CA.")] = "P-256",
+    lifetime: Annotated[str | None, typer.Option(help="Such as 1825d; the profile's if left out.")] = None,
+    shards: Annotated[int | None, typer.Option(help="CRL shards; the setting crl.shards if left out.")] = None,
+    json: Json = False,
+) -> None:
+    """Make an authority. A second generation of a line starts as prepared: activate it when it is known everywhere."""
+    from pki.cli.client import connect
+
+    body = {
+        "line": line,
+        "subject": subject,
+        "profile": None if root else profile,
+        "key_type": key_type,
+        "lifetime": lifetime,
+        "crl_shards": shards,
+    }
+    with connect() as client:
+        _shown(client.post("/authorities", body), as_json=json)
+
+
+@app.command("import")
+def import_existing(
+    line: Annotated[str, typer.Argument(help="The line it shall belong to.")],
+    cert: Annotated[Path, typer.Option(help="Its certificate, PEM.", exists=True, dir_okay=False)],
+    key: Annotated[Path, typer.Option(help="Its private key, PEM, encrypted or not.", exists=True, dir_okay=False)],
+    shards: Annotated[int | None, typer.Option(help="CRL shards; the setting crl.shards if left out.")] = None,
+    json: Json = False,
+) -> None:
+    """Take over a CA that exists. On the machine itself only: private keys do not travel."""
+    from pki.cli.client import connect
+
+    text = key.read_text()
+    passphrase = None
+    if "ENCRYPTED" in text:
+        passphrase = typer.prompt(f"passphrase of {key}", hide_input=True, err=True)
+    body = {"line": line, "certificate": cert.read_text(), "key": text, "passphrase": passphrase, "crl_shards": shards}
+    with connect() as client:
+        _shown(client.post("/authorities/import", body), as_json=json)
+
+
+@app.command()
+def export(
+    name: Annotated[str | None, typer.Argument(help="An authority or a line.")] = None,
+    roots: Annotated[bool, typer.Option("--roots", help="The trust bundle: every root in force.")] = False,
+    chain: Annotated[bool, typer.Option("--chain", help="With the CAs above it, root included.")] = False,
+    out: Out = None,
+) -> None:
+    """Write CA certificates as PEM: one, its chain, or the trust bundle. Never a private key."""
+    from pki.cli.client import connect
+
+    if roots == (name is not None):
+        raise typer.BadParameter("say either which authority, or --roots")
+    with connect() as client:
+        if roots:
+            text = client.fetch("/bundles/roots.pem").decode()
+        else:
+            row = client.get(f"/authorities/{name}")
+            text = row["certificate"]
+            while chain and row["parent"] is not None:
+                row = client.get(f"/authorities/{row['parent']}")
+                text += row["certificate"]
+    _write(text, out)
+
+
+@app.command()
+def crl(
+    name: Annotated[str | None, typer.Argument(help="An authority or a line; all of them if left out.")] = None,
+    out: Annotated[
+        Path | None, typer.Option("--out", "-o", help="Write the complete CRLs, PEM, for servers that load one file.")
+    ] = None,
+    json: Json = False,
+) -> None:
+    """Show how fresh CRLs are; with --out, write the complete ones (nginx: ssl_crl, Mosquitto: crlfile)."""
+    from pki.cli.client import connect
+    from pki.cli.output import print_json, table
+
+    with connect() as client:
+        authorities = client.get("/authorities")
+        names = [row["name"] for row in authorities if row["state"] != "retired"]
+        if name is not None:
+            names = [client.get(f"/authorities/{name}")["name"]]
+        if out is not None:
+            _write("".join(client.fetch(f"/crl/{each}.pem").decode() for each in names), out)
+            return
+        lists = {each: client.get(f"/authorities/{each}/crls") for each in names}
+    if json:
+        print_json(lists)
+        return
+    columns = ("authority", "lists", "entries", "oldest", "first to end", "overdue")
+    table(columns, [_summary(each, rows) for each, rows in lists.items()], empty="there are no CRLs")
+
+
+@app.command()
+def activate(name: Name, json: Json = False) -> None:
+    """Let an authority sign; the one of its line that was active before is tainted."""
+    _change(name, "active", as_json=json)
+
+
+@app.command()
+def taint(name: Name, yes: Yes = False, json: Json = False) -> None:
+    """Stop an authority from signing new certificates. It stays trusted and keeps its CRLs."""
+    from pki.cli.output import ask
+
+    ask(f"{name} will sign no new certificates: go on?", yes=yes)
+    _change(name, "tainted", as_json=json)
+
+
+@app.command()
+def retire(name: Name, yes: Yes = False, json: Json = False) -> None:
+    """Stop trusting a tainted authority, for ever. Whatever it has signed stops being accepted by this installation."""
+    from pki.cli.output import ask
+
+    ask(f"{name} will never be trusted again, nor what it has signed: go on?", yes=yes)
+    _change(name, "retired", as_json=json)
+
+
+def _change(name: str, state: str, *, as_json: bool) -> None:
+    from pki.cli.client import connect
+
+    with connect() as client:
+        _shown(client.post(f"/authorities/{name}/state", {"state": state}), as_json=as_json)
+
+
+def _shown(row: dict[str, object], *, as_json: bool) -> None:
+    from pki.cli.output import fields, print_json
+
+    if as_json:
+        print_json(row)
+    else:
+        fields({key: value for key, value in row.items() if key != "certificate"})
+
+
+def _summary(name: str, rows: list[dict[str, object]]) -> list[object]:
+    complete = next(row for row in rows if row["shard"] is None)
+    overdue = sum(bool(row["is_overdue"]) for row in rows)
+    oldest, first = min(str(row["this_update"]) for row in rows), min(str(row["next_update"]) for row in rows)
+    return [name, len(rows), complete["entries"], oldest, first, overdue]
+
+
+def _write(text: str, out: Path | None) -> None:
+    from ca import files
+
+    if out is None:
+        typer.echo(text, nl=False)
+    else:
+        files.replace(out, text.encode())

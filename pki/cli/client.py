@@ -1,0 +1,205 @@
+"""How a command reaches an installation: a server named, else the running one's socket, else in process.
+
+With `--server` it is HTTPS with a token or a client certificate, trusting the CA file that is given and nothing else.
+On the machine itself the Unix socket of the running server makes the owner admin. Where no server runs, the state
+directory is opened under its lock and the same application answers in this process; what is due is done at the end.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import socket
+import ssl
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import httpx
+
+from ca.errors import CertwrightError, Misconfigured
+from pki.cli.options import where
+from pki.settings import state_directory
+
+TIMEOUT = httpx.Timeout(60, connect=10)
+API = "/api/v1"
+
+
+class Problem(Exception):
+    """The server refused; `document` is its RFC 9457 problem."""
+
+    def __init__(self, document: Mapping[str, Any]) -> None:
+        super().__init__(str(document.get("detail")))
+        self.document = document
+
+
+class Client:
+    """The REST API, whatever carries it."""
+
+    def __init__(self, http: httpx.Client) -> None:
+        self._http = http
+
+    def __enter__(self) -> Client:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._http.close()
+
+    def get(self, path: str, **params: object) -> Any:
+        """GET under the API's prefix; parameters that are None are left out."""
+        return self._ask("GET", API + path, params={k: str(v) for k, v in params.items() if v is not None}).json()
+
+    def post(self, path: str, body: Mapping[str, Any], *, idempotency_key: str | None = None) -> Any:
+        """POST JSON under the API's prefix."""
+        headers = {"Idempotency-Key": idempotency_key} if idempotency_key else {}
+        return self._ask("POST", API + path, json=dict(body), headers=headers).json()
+
+    def delete(self, path: str) -> Any:
+        """DELETE under the API's prefix."""
+        return self._ask("DELETE", API + path).json()
+
+    def fetch(self, path: str) -> bytes:
+        """GET a public path as it is."""
+        return self._ask("GET", path).content
+
+    def lines(self, path: str, body: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+        """POST, and the lines of JSON that come back as they come."""
+        import json
+
+        with self._http.stream("POST", API + path, json=dict(body), timeout=None) as response:
+            if response.is_error:
+                response.read()
+                raise _problem(response)
+            for line in response.iter_lines():
+                if line:
+                    yield json.loads(line)
+
+    def pages(self, path: str, limit: int | None, **params: object) -> Iterator[dict[str, Any]]:
+        """Every item of a paged list, up to `limit`."""
+        cursor, left = None, limit
+        while left is None or left > 0:
+            page = self.get(path, cursor=cursor, limit=min(left or 200, 200), **params)
+            yield from page["items"]
+            cursor = page["next"]
+            left = None if left is None else left - len(page["items"])
+            if cursor is None:
+                return
+
+    def _ask(self, method: str, path: str, **arguments: Any) -> httpx.Response:
+        try:
+            response = self._http.request(method, path, **arguments)
+        except httpx.TransportError as error:
+            raise Problem(_unreachable(error)) from None
+        if response.is_error:
+            raise _problem(response)
+        return response
+
+
+@contextmanager
+def connect(*, certificate: Path | None = None, key: Path | None = None) -> Iterator[Client]:
+    """A client for the installation that is meant. `certificate` and `key` replace the configured credential."""
+    if where.server is not None:
+        with Client(_remote(where.server, certificate or where.certificate, key or where.key)) as client:
+            yield client
+        return
+    state = where.state or state_directory()
+    path = state / "certwright.sock"
+    if _answers(path):
+        transport = httpx.HTTPTransport(uds=str(path))
+        with Client(httpx.Client(transport=transport, base_url="http://certwright", timeout=TIMEOUT)) as client:
+            yield client
+        return
+    with _in_process(state) as client:
+        yield client
+
+
+def _remote(server: str, certificate: Path | None, key: Path | None) -> httpx.Client:
+    if not server.startswith("https://"):
+        raise Misconfigured(f"{server} is not an https:// URL", hint="a token must not travel in the clear")
+    if where.ca_file is None:
+        raise Misconfigured(
+            "which CA to trust is not said",
+            hint="pass --ca-file with its root certificate; certwright ca export --roots writes that",
+        )
+    context = ssl.create_default_context(cafile=str(where.ca_file))
+    if certificate is not None:
+        context.load_cert_chain(certificate, key)
+    use_token = where.token is not None and certificate is None
+    headers = {"Authorization": f"Bearer {where.token}"} if use_token else {}
+    return httpx.Client(base_url=server, verify=context, headers=headers, timeout=TIMEOUT, trust_env=False)
+
+
+def _answers(path: Path) -> bool:
+    """Whether a server listens on its socket: a file alone may be left from one that was killed."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+        try:
+            probe.connect(str(path))
+        except OSError:
+            return False
+    return True
+
+
+@contextmanager
+def _in_process(state: Path) -> Iterator[Client]:
+    from pki.logs import configure_logs
+    from pki.product import Product
+    from pki.web.app import create_app
+    from pki.web.identity import LOCAL
+
+    configure_logs("error")
+    with Product.open(state) as product:
+        product.recover()
+        app = create_app(product)
+
+        async def local(scope: Any, receive: Any, send: Any) -> None:
+            scope[LOCAL] = os.geteuid()
+            await app(scope, receive, send)
+
+        try:
+            with Client(httpx.Client(transport=_Loop(local), base_url="http://certwright", timeout=TIMEOUT)) as client:
+                yield client
+        finally:
+            product.settle()
+
+
+class _Loop(httpx.BaseTransport):
+    """Calls an ASGI application from synchronous code."""
+
+    def __init__(self, app: Any) -> None:
+        self._transport = httpx.ASGITransport(app=app)
+
+    def handle_request(self, request: httpx.Request) -> httpx.Response:
+        request.read()
+        return asyncio.run(self._handle(request))
+
+    async def _handle(self, request: httpx.Request) -> httpx.Response:
+        plain = httpx.Request(request.method, request.url, headers=request.headers, content=request.content)
+        response = await self._transport.handle_async_request(plain)
+        content = await response.aread()
+        return httpx.Response(response.status_code, headers=response.headers, content=content)
+
+
+def _problem(response: httpx.Response) -> Problem:
+    try:
+        document = response.json()
+    except ValueError:
+        document = {"detail": f"the server answered {response.status_code} without a reason", "code": "internal"}
+    return Problem(document)
+
+
+def _unreachable(error: Exception) -> dict[str, Any]:
+    target = where.server or "the socket"
+    return {
+        "code": "unreachable",
+        "detail": f"{target} cannot be reached: {error}",
+        "hint": "is the server running, and is --ca-file its root certificate?",
+    }
+
+
+def document_of(error: CertwrightError) -> dict[str, Any]:
+    """An error of this process in the form of a problem, so that both are shown alike."""
+    return {"code": error.code, "detail": error.message, "hint": error.hint}

@@ -1,0 +1,23 @@
+"""`certwright demo`: everything, once, in a directory of its own."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def demo(
+    directory: Annotated[Path, typer.Option("--dir", help="Where the demo lives; made anew each time.")] = Path(
+        "certwright-demo"
+    ),
+    once: Annotated[bool, typer.Option("--once", help="Stop when the story is told, instead of at Ctrl-C.")] = False,
+) -> None:
+    """Show a small living world: a CA, a mesh service, a device, a TLS server, a revocation, the ledger.
+
+    Nothing outside the directory is touched; listeners are on loopback. The server goes on until Ctrl-C.
+    """
+    from pki.demo.story import tell
+
+    tell(directory, once=once)

@@ -1,0 +1,80 @@
+"""`certwright token`: create, list, revoke."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from pki.cli.options import Json
+
+app = typer.Typer(help="API tokens: scoped to a role and to profiles, always with an end.", no_args_is_help=True)
+
+
+@app.command()
+def create(
+    name: Annotated[str, typer.Argument(help="What the ledger calls it: ci-payments")],
+    role: Annotated[str, typer.Option(help="admin, operator, requester, consumer or auditor.")],
+    profile: Annotated[list[str] | None, typer.Option(help="A profile it may ask for; again for more.")] = None,
+    attribute: Annotated[
+        list[str] | None, typer.Option(help="namespace=payments: what {caller.namespace} stands for in profiles.")
+    ] = None,
+    lifetime: Annotated[str, typer.Option(help="Until it ends.")] = "30d",
+    json: Json = False,
+) -> None:
+    """Make a token. It is printed once, on standard output, and stored as a hash."""
+    from pki.cli.client import connect
+    from pki.cli.output import print_json, say
+
+    attributes = dict(_pair(text) for text in attribute or ())
+    body = {"name": name, "role": role, "lifetime": lifetime, "profiles": profile or None, "attributes": attributes}
+    with connect() as client:
+        made = client.post("/tokens", body)
+    if json:
+        print_json(made)
+        return
+    say(f"token {made['name']} ({made['role']}) ends at {made['expires_at']}; it is shown once:")
+    typer.echo(made["token"])
+
+
+@app.command("list")
+def listing(json: Json = False) -> None:
+    """List the tokens, never their secrets."""
+    from pki.cli.client import connect
+    from pki.cli.output import print_json, table
+
+    with connect() as client:
+        rows = client.get("/tokens")
+    if json:
+        print_json(rows)
+        return
+    columns = ("name", "role", "profiles", "attributes", "expires_at", "revoked_at", "created_by")
+    shown = [[_readable(row[column]) for column in columns] for row in rows]
+    table(("name", "role", "profiles", "attributes", "ends", "revoked", "made by"), shown, empty="there are no tokens")
+
+
+@app.command()
+def revoke(name: Annotated[str, typer.Argument(help="A token's name or id.")], json: Json = False) -> None:
+    """End a token at once."""
+    from pki.cli.client import connect
+    from pki.cli.output import print_json, say
+
+    with connect() as client:
+        row = client.delete(f"/tokens/{name}")
+    if json:
+        print_json(row)
+    else:
+        say(f"token {row['name']} is revoked")
+
+
+def _pair(text: str) -> tuple[str, str]:
+    name, equals, value = text.partition("=")
+    if not equals:
+        raise typer.BadParameter(f"{text} is not of the form name=value", param_hint="--attribute")
+    return name, value
+
+
+def _readable(value: object) -> object:
+    if isinstance(value, dict):
+        return [f"{key}={text}" for key, text in value.items()]
+    return value

@@ -1,0 +1,59 @@
+"""Prometheus metrics: names in one place, each with its help text. The registry is an installation's own."""
+
+from __future__ import annotations
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+
+CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
+
+
+class Metrics:
+    """Everything that is counted, measured and alarmed on."""
+
+    def __init__(self) -> None:
+        self.registry = registry = CollectorRegistry()
+        self.issued = Counter(
+            "certwright_certificates_issued", "Certificates issued.", ["profile", "authority"], registry=registry
+        )
+        self.revoked = Counter(
+            "certwright_certificates_revoked", "Certificates revoked.", ["reason"], registry=registry
+        )
+        self.refused = Counter(
+            "certwright_requests_refused", "Requests refused, by the code of the refusal.", ["code"], registry=registry
+        )
+        self.issue_seconds = Histogram(
+            "certwright_issue_seconds",
+            "Time from a decoded request to its durable certificate.",
+            buckets=(0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.25, 0.5, 1, 5),
+            registry=registry,
+        )
+        self.authority_seconds_left = Gauge(
+            "certwright_authority_seconds_left",
+            "Life left of each trusted CA certificate.",
+            ["authority", "state"],
+            registry=registry,
+        )
+        self.crl_seconds_left = Gauge(
+            "certwright_crl_seconds_left",
+            "Time until the first of an authority's CRLs stops being good. Alarm long before zero.",
+            ["authority"],
+            registry=registry,
+        )
+        self.crl_age_seconds = Gauge(
+            "certwright_crl_age_seconds", "Age of the oldest CRL of each authority.", ["authority"], registry=registry
+        )
+        self.crl_entries = Gauge("certwright_crl_entries", "Entries on CRLs.", ["authority"], registry=registry)
+        self.ledger_size = Gauge("certwright_ledger_size", "Entries that the newest head covers.", registry=registry)
+        self.ledger_waiting = Gauge("certwright_ledger_waiting", "Entries that no head covers yet.", registry=registry)
+        self.tick_failures = Counter(
+            "certwright_tick_failures", "Scheduled work that failed, by its name.", ["work"], registry=registry
+        )
+        self.tick_age_seconds = Gauge(
+            "certwright_tick_age_seconds", "Time since scheduled work last succeeded.", ["work"], registry=registry
+        )
+        self.commit_batches = Gauge("certwright_commit_batches", "Durable commits so far.", registry=registry)
+        self.commit_units = Gauge("certwright_commit_units", "Changes that these commits carried.", registry=registry)
+
+    def text(self) -> bytes:
+        """The exposition format."""
+        return generate_latest(self.registry)

@@ -1,0 +1,161 @@
+"""What runs when: small pieces of due work, each on its own beat. APScheduler is the clock, nothing more.
+
+Every piece looks for what is due in the tables, does it, and may be run again at any time by any replica. A piece that
+fails is logged once until it works again, counted, and tried on its next beat; a beat that was missed is caught up.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC
+
+from apscheduler.schedulers.background import BackgroundScheduler
+
+from ca import certificates, clock, crl, retention
+from ca.authority import State
+from ca.errors import CertwrightError
+from ca.specimen import lint_profile
+from ca.x509.deeplint import deep_lint, is_available
+from pki.logs import logger
+from pki.product import Product
+
+log = logger(__name__)
+SAMPLE = 20
+"""How many certificates a beat of the sample lint looks at: about 60 ms."""
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """One piece: its name, its beat in seconds, and the function."""
+
+    name: str
+    every: int
+    run: Callable[[Product], None]
+
+
+def publish_crls(product: Product) -> None:
+    """Rebuild the lists that are due or were touched by a revocation."""
+    for done in product.publisher.publish_due():
+        log.debug("crl-published", authority=done.authority, shard=done.shard, number=done.number, entries=done.entries)
+
+
+def sequence_ledger(product: Product) -> None:
+    """Give ledger entries their place and sign a head over them."""
+    product.installation.ledger.sequence()
+
+
+def recover(product: Product) -> None:
+    """Give up the intents of replicas that died."""
+    if product.installation.store.is_shared and (found := product.recover()):
+        log.warning("issuance-abandoned", intents=found, hint="certwright cert list --state abandoned")
+
+
+def prune(product: Product) -> None:
+    """Forget what expired long ago."""
+    while retention.prune_certificates(product.installation, product.settings.store.keep_expired):
+        continue
+    while retention.prune_answers(product.installation):
+        continue
+
+
+def reload_profiles(product: Product) -> None:
+    """Take changed profile files into service; a wrong one leaves all as they were, and says so."""
+    profiles = product.installation.profiles
+    if not profiles.has_changed():
+        return
+    for profile in profiles.reload():
+        log.info("profile-changed", profile=profile.name, sha256=profile.sha256)
+        for reason in lint_profile(profile):
+            log.error("profile-lint", profile=profile.name, finding=str(reason))
+
+
+class SampleLint:
+    """Looks at the newest certificates of profiles that ask for it with pkilint, off the issuing path."""
+
+    def __init__(self) -> None:
+        self._seen = 0
+
+    def __call__(self, product: Product) -> None:
+        """Lint a few of those that were issued since the last time."""
+        profiles = [p.name for p in product.installation.profiles if p.config.lint.pkilint == "sample"]
+        if not profiles or not is_available():
+            return
+        newest = certificates.newest(product.installation.store, profiles, after=self._seen, limit=SAMPLE)
+        for stored in newest:
+            for reason in deep_lint(stored.der):
+                log.error("certificate-lint", serial=stored.serial, profile=stored.profile, finding=str(reason))
+        self._seen = max((stored.id for stored in newest), default=self._seen)
+
+
+def watch_authorities(product: Product) -> None:
+    """Announce the end of a CA certificate long before it comes."""
+    now = clock.timestamp()
+    for row in product.installation.authorities.trusted():
+        left = row.not_after - now
+        if row.state in (State.ACTIVE, State.TAINTED) and left < product.settings.warn.authority.total_seconds():
+            level = log.error if left < product.settings.warn.authority.total_seconds() / 4 else log.warning
+            days = round(left / 86400, 1)
+            level("authority-ends", authority=row.name, days_left=days, hint="certwright ca create, then ca activate")
+
+
+def watch_crls(product: Product) -> None:
+    """Alarm when consumers refuse everybody, or soon will, because a list was not renewed."""
+    now = clock.timestamp()
+    margin = product.settings.crl.lifetime.total_seconds() / 4
+    for status in crl.statuses(product.installation):
+        if status.next_update - now < margin:
+            word = "crl-overdue" if crl.overdue(status, now) else "crl-late"
+            log.error(word, authority=status.authority, shard=status.shard, seconds_left=status.next_update - now)
+
+
+WORK = (
+    Work("publish-crls", 1, publish_crls),
+    Work("sequence-ledger", 1, sequence_ledger),
+    Work("reload-profiles", 5, reload_profiles),
+    Work("recover", 60, recover),
+    Work("lint-sample", 60, SampleLint()),
+    Work("watch-crls", 300, watch_crls),
+    Work("prune", 3600, prune),
+    Work("watch-authorities", 86400, watch_authorities),
+)
+
+
+class Schedule:
+    """The running schedule of one process."""
+
+    def __init__(self, product: Product, extra: tuple[Work, ...] = ()) -> None:
+        self._product = product
+        self._work = (*WORK, *extra)
+        self._failing: set[str] = set()
+        self._scheduler = BackgroundScheduler(
+            timezone=UTC, job_defaults={"misfire_grace_time": None, "coalesce": True, "max_instances": 1}
+        )
+        self.succeeded: dict[str, float] = {}
+
+    def start(self) -> None:
+        """Run every piece once now, then on its beat."""
+        for work in self._work:
+            self._beat(work)
+            self._scheduler.add_job(self._beat, "interval", seconds=work.every, args=(work,), id=work.name)
+        self._scheduler.start()
+
+    def stop(self) -> None:
+        """Finish what is running and stop."""
+        if self._scheduler.running:
+            self._scheduler.shutdown(wait=True)
+
+    def _beat(self, work: Work) -> None:
+        try:
+            work.run(self._product)
+        except Exception as error:  # noqa: BLE001 - one piece of work must not end the schedule
+            self._product.metrics.tick_failures.labels(work.name).inc()
+            if work.name not in self._failing:
+                self._failing.add(work.name)
+                hint = error.hint if isinstance(error, CertwrightError) else None
+                log.error("work-failed", work=work.name, reason=f"{type(error).__name__}: {error}", hint=hint)
+        else:
+            self.succeeded[work.name] = clock.monotonic()
+            if work.name in self._failing:
+                self._failing.discard(work.name)
+                log.info("work-recovered", work=work.name)

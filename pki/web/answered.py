@@ -1,0 +1,193 @@
+"""What goes out over the REST API, as OpenAPI shows it.
+
+Times are RFC 3339 in UTC. Serial numbers are lower-case hex. Certificates are PEM.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pydantic import BaseModel, Field
+
+
+class IssuedCertificate(BaseModel):
+    """A certificate that was just issued, or issued before under the same idempotency key (`is_repeat`)."""
+
+    serial: str
+    authority: str
+    profile: str
+    not_before: str
+    not_after: str
+    certificate: str
+    chain: str = Field(description="PEM, from the issuing CA up to and without the root")
+    is_repeat: bool
+    ignored: list[str] = Field(description="what the request asked for and no profile copies")
+
+
+class CertificateView(BaseModel):
+    """A certificate of ours and what has become of it."""
+
+    serial: str
+    state: str
+    subject: str
+    names: list[str]
+    authority: str
+    profile: str
+    not_before: str
+    not_after: str
+    recorded_at: str
+    requested_by: str
+    renews: str | None
+    revoked_at: str | None
+    reason: str | None
+    crl_shard: int | None
+    spki_sha256: str
+    sha256: str | None
+    certificate: str | None = Field(description="PEM; null if it was never signed")
+
+
+class CertificatePage(BaseModel):
+    """A page of certificates; ask again with `next` as cursor."""
+
+    items: list[CertificateView]
+    next: str | None
+
+
+class RevokedView(BaseModel):
+    """What was revoked, or with `dry_run` would be."""
+
+    serials: list[str]
+    reason: str
+    revoked_at: str
+    key_blocked: bool
+    dry_run: bool = False
+
+
+class AuthorityView(BaseModel):
+    """A CA."""
+
+    name: str
+    line: str
+    generation: int
+    state: str
+    parent: str | None
+    subject: str
+    key_type: str
+    serial: str
+    not_before: str
+    not_after: str
+    crl_shards: int
+    sha256: str
+    certificate: str
+
+
+class CrlView(BaseModel):
+    """How fresh a CRL is."""
+
+    authority: str
+    shard: int | None = Field(description="null for the complete list")
+    number: int
+    this_update: str
+    next_update: str
+    entries: int
+    sha256: str
+    is_overdue: bool
+    url: str
+
+
+class DangerView(BaseModel):
+    """A dangerous combination in a profile."""
+
+    code: str
+    message: str
+    is_accepted: bool
+
+
+class ProfileView(BaseModel):
+    """A profile."""
+
+    name: str
+    description: str
+    kind: str
+    issuer: str
+    lifetime: str
+    longest: str
+    keys: list[str]
+    roles: list[str]
+    revocation: str
+    dangers: list[DangerView]
+    sha256: str
+    text: str
+
+
+class FindingView(BaseModel):
+    """What lint found."""
+
+    code: str
+    message: str
+    rule: str | None
+
+
+class ExampleView(BaseModel):
+    """One example of a profile's table, and what it came to."""
+
+    why: str
+    is_as_expected: bool
+    expected: list[str]
+    found: list[str]
+    messages: list[str]
+
+
+class TokenView(BaseModel):
+    """A token, without its secret."""
+
+    id: str
+    name: str
+    role: str
+    profiles: list[str] | None
+    attributes: dict[str, str]
+    created_at: str
+    created_by: str
+    expires_at: str
+    revoked_at: str | None
+
+
+class CreatedToken(TokenView):
+    """A new token. The secret is shown here and never again."""
+
+    token: str
+
+
+class CallerView(BaseModel):
+    """Who the server takes you for."""
+
+    identity: str
+    role: str
+    profiles: list[str] | None
+    attributes: dict[str, str]
+    operations: list[str]
+
+
+class HeadView(BaseModel):
+    """The newest signed head of the ledger."""
+
+    checkpoint: str
+    verifier: str
+    size: int
+    waiting: int
+
+
+class EntryView(BaseModel):
+    """One ledger entry."""
+
+    id: int
+    position: int | None
+    leaf_hash: str
+    entry: dict[str, Any]
+
+
+class EntryPage(BaseModel):
+    """A page of ledger entries; ask again with `next` as cursor."""
+
+    items: list[EntryView]
+    next: str | None

@@ -1,0 +1,174 @@
+"""Certificates: issue, renew, revoke, list, show."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from fastapi import APIRouter, Header, Query, Request
+from starlette.responses import Response
+
+from ca import certificates, enrolment, revocation
+from ca.access import Caller, Operation
+from ca.certificates import Query as Filter
+from ca.certificates import Stored
+from ca.enrolment import Decision, Wish
+from ca.errors import BadRequest, Forbidden
+from ca.issuance import aissue
+from ca.x509.request import read_request
+from pki.product import Product
+from pki.web.answered import CertificatePage, CertificateView, IssuedCertificate, RevokedView
+from pki.web.asked import IssueRequest, RenewRequest, RevokeManyRequest, RevokeRequest
+from pki.web.context import CallerDep, ProductDep, identity_of, product_of, read_duration, read_names, read_subject
+from pki.web.direct import DirectRoute
+from pki.web.views import certificate_view, issued_certificate, revoked_view
+
+router = APIRouter(prefix="/certificates", tags=["certificates"])
+hot = APIRouter(prefix="/certificates", tags=["certificates"], route_class=DirectRoute)
+MAX_IDEMPOTENCY_KEY = 255
+
+IdempotencyKey = Annotated[
+    str | None,
+    Header(alias="Idempotency-Key", max_length=MAX_IDEMPOTENCY_KEY, description="same key, same certificate"),
+]
+
+
+@hot.post("", status_code=201, response_model=IssuedCertificate, summary="Issue a certificate for a request")
+async def issue(body: IssueRequest, request: Request, idempotency_key: IdempotencyKey = None) -> Response:
+    """Sign a PKCS#10 request under a profile. Answered when the certificate is durable."""
+    caller, product = identity_of(request).caller(request), product_of(request)
+    csr = read_request(body.csr)
+    wish = Wish(
+        names=read_names(body.names),
+        lifetime=read_duration(body.lifetime),
+        subject=read_subject(body.subject),
+        idempotency_key=_idempotency_key(request),
+    )
+    decision = enrolment.authorise_issue(product.installation, caller, body.profile, csr, wish)
+    return await _issued(product, decision)
+
+
+@hot.post("/{serial}/renew", status_code=201, response_model=IssuedCertificate, summary="Renew a certificate")
+async def renew(body: RenewRequest, request: Request, serial: str, idempotency_key: IdempotencyKey = None) -> Response:
+    """Issue a successor with the same names, or fewer. The holder proves itself with the certificate over mTLS."""
+    caller, product = identity_of(request).caller(request), product_of(request)
+    csr = read_request(body.csr)
+    stored = _find_readable(product, caller, serial)
+    wish = Wish(
+        names=read_names(body.names),
+        lifetime=read_duration(body.lifetime),
+        idempotency_key=_idempotency_key(request),
+    )
+    decision = enrolment.authorise_renewal(product.installation, caller, stored, csr, wish)
+    return await _issued(product, decision)
+
+
+@router.get("", summary="List certificates")
+def listing(
+    product: ProductDep,
+    caller: CallerDep,
+    name: str | None = None,
+    profile: str | None = None,
+    authority: str | None = None,
+    state: str | None = None,
+    requested_by: str | None = None,
+    key: Annotated[str | None, Query(pattern="^[0-9a-f]{64}$", description="SHA-256 of the public key, hex")] = None,
+    expires_before: Annotated[int | None, Query(ge=0, le=1 << 40, description="seconds since the epoch")] = None,
+    cursor: str | None = None,
+    limit: Annotated[int, Query(ge=1, le=certificates.MAX_PAGE)] = 50,
+) -> CertificatePage:
+    """Newest first, or with `expires_before` soonest to end first. A requester sees its own."""
+    caller.must(Operation.READ_ANY, Operation.READ_OWN)
+    if not caller.may(Operation.READ_ANY):
+        if caller.certificate is not None:
+            return CertificatePage(items=[_view(product, caller.certificate)], next=None)
+        requested_by = caller.identity
+    parsed = read_names([name]) if name is not None else None
+    wanted = Filter(
+        name=parsed[0] if parsed else None,
+        profile=profile,
+        authority=authority,
+        state=state,
+        requested_by=requested_by,
+        spki_sha256=bytes.fromhex(key) if key is not None else None,
+        expires_before=expires_before,
+    )
+    page, following = certificates.page(product.installation.store, wanted, cursor=cursor, limit=limit)
+    return CertificatePage(items=[certificate_view(stored) for stored in page], next=following)
+
+
+@router.get("/{serial}", summary="Show a certificate")
+def show(product: ProductDep, caller: CallerDep, serial: str) -> CertificateView:
+    """One certificate, its state included."""
+    return certificate_view(_find_readable(product, caller, serial))
+
+
+@router.post("/{serial}/revoke", summary="Revoke a certificate")
+def revoke(product: ProductDep, caller: CallerDep, request: Request, serial: str, body: RevokeRequest) -> RevokedView:
+    """Revoke one certificate; for key-compromise, every certificate with its key, and the key is blocked."""
+    reason = revocation.parse_reason(body.reason)
+    _find_readable(product, caller, serial)
+    revoked = revocation.revoke(product.installation, caller, serial, reason)
+    return _done(product, request, revoked_view(revoked))
+
+
+@router.post("/revocations", summary="Revoke by key or by filter")
+def revoke_many(product: ProductDep, caller: CallerDep, request: Request, body: RevokeManyRequest) -> RevokedView:
+    """Revoke all that carry a key, or all that a filter finds; `dry_run` only says which."""
+    reason = revocation.parse_reason(body.reason)
+    if (body.key is None) == (body.filter is None):
+        raise BadRequest("exactly one of key and filter is needed", code="bad-revocation")
+    if body.key is not None:
+        if body.dry_run:
+            raise BadRequest("a key is blocked or it is not: there is no dry run", code="bad-revocation")
+        return _done(
+            product,
+            request,
+            revoked_view(revocation.revoke_key(product.installation, caller, bytes.fromhex(body.key), reason)),
+        )
+    assert body.filter is not None
+    name = read_names([body.filter.name]) if body.filter.name is not None else None
+    wanted = Filter(
+        name=name[0] if name else None,
+        profile=body.filter.profile,
+        authority=body.filter.authority,
+        requested_by=body.filter.requested_by,
+    )
+    revoked = revocation.revoke_matching(product.installation, caller, wanted, reason, dry_run=body.dry_run)
+    return _done(product, request, revoked_view(revoked, dry_run=body.dry_run))
+
+
+async def _issued(product: Product, decision: Decision) -> Response:
+    with product.metrics.issue_seconds.time():
+        issued = await aissue(decision, product.installation)
+    product.metrics.issued.labels(issued.profile, issued.authority).inc()
+    answer = issued_certificate(issued, decision.request.ignored)
+    return Response(answer.model_dump_json(), 200 if issued.is_repeat else 201, media_type="application/json")
+
+
+def _done(product: Product, request: Request, view: RevokedView) -> RevokedView:
+    if not view.dry_run:
+        product.metrics.revoked.labels(view.reason).inc(len(view.serials))
+        identity_of(request).forget()
+    return view
+
+
+def _view(product: Product, serial: str) -> CertificateView:
+    return certificate_view(certificates.find(product.installation.store, serial))
+
+
+def _find_readable(product: Product, caller: Caller, serial: str) -> Stored:
+    """The certificate, if this caller may know of it at all."""
+    stored = certificates.find(product.installation.store, serial)
+    if caller.may(Operation.READ_ANY):
+        return stored
+    caller.must(Operation.READ_OWN)
+    if stored.serial != caller.certificate and stored.requested_by != caller.identity:
+        raise Forbidden(f"certificate {stored.serial} does not belong to {caller.identity}", code="not-yours")
+    return stored
+
+
+def _idempotency_key(request: Request) -> str | None:
+    key = request.headers.get("idempotency-key")
+    if key is not None and not 0 < len(key) <= MAX_IDEMPOTENCY_KEY:
+        raise BadRequest(f"an idempotency key has 1 to {MAX_IDEMPOTENCY_KEY} characters", code="bad-idempotency-key")
+    return key

@@ -1,0 +1,93 @@
+"""The application: the API, what is public, and how errors look. The same one serves TLS, the socket and tests."""
+
+from __future__ import annotations
+
+from fastapi import APIRouter, FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from pydantic import ValidationError
+from starlette.exceptions import HTTPException
+from starlette.responses import Response
+from starlette.types import ASGIApp
+
+from ca import clock, crl
+from ca.access import Operation
+from ca.errors import CertwrightError
+from pki.metrics import CONTENT_TYPE
+from pki.product import Product
+from pki.web import public
+from pki.web.api import authorities, certificates, keys, ledger, profiles, tokens
+from pki.web.context import identity_of, product_of
+from pki.web.direct import Direct
+from pki.web.identity import Identity
+from pki.web.limits import BodyLimit
+from pki.web.problems import on_any_error, on_http_error, on_our_error, on_validation_error
+
+API = "/api/v1"
+VERSION = "0.1.0"
+
+
+def create_app(product: Product) -> ASGIApp:
+    """Everything, for the TLS listener and the Unix socket."""
+    app = _bare(product, "Certwright", f"{API}/openapi.json")
+    api = APIRouter(prefix=API)
+    for module in (certificates, authorities, profiles, tokens, ledger, keys):
+        api.include_router(module.router)
+    app.include_router(certificates.hot, prefix=API)
+    app.include_router(api)
+    app.include_router(public.router)
+    app.add_api_route("/metrics", metrics, methods=["GET"], summary="Prometheus metrics", tags=["public"])
+    fast = Direct(app, {f"{API}/certificates": certificates.issue})
+    return BodyLimit(fast, product.settings.limits.body_bytes)
+
+
+def create_public_app(product: Product) -> ASGIApp:
+    """What the plain listener serves: nothing secret, nothing that changes anything."""
+    app = _bare(product, "Certwright, public", None)
+    app.include_router(public.router)
+    return BodyLimit(app, product.settings.limits.body_bytes)
+
+
+def metrics(request: Request) -> Response:
+    """For callers that may read metrics; anybody on this machine's socket may."""
+    identity_of(request).caller(request).must(Operation.READ_METRICS)
+    product = product_of(request)
+    measure(product)
+    return Response(product.metrics.text(), media_type=CONTENT_TYPE)
+
+
+def measure(product: Product) -> None:
+    """Set the gauges that are looked up rather than counted."""
+    now, found = clock.timestamp(), product.metrics
+    for row in product.installation.authorities.trusted():
+        found.authority_seconds_left.labels(row.name, row.state).set(row.not_after - now)
+    statuses = crl.statuses(product.installation)
+    for name in {status.authority for status in statuses}:
+        own = [status for status in statuses if status.authority == name]
+        found.crl_seconds_left.labels(name).set(min(status.next_update for status in own) - now)
+        found.crl_age_seconds.labels(name).set(now - min(status.this_update for status in own))
+        found.crl_entries.labels(name).set(sum(status.entries for status in own if status.shard == crl.COMPLETE))
+    head = product.installation.ledger.head()
+    found.ledger_size.set(0 if head is None else head.size)
+    found.ledger_waiting.set(product.installation.ledger.waiting())
+    found.commit_batches.set(product.installation.store.commits.batches)
+    found.commit_units.set(product.installation.store.commits.units)
+
+
+def _bare(product: Product, title: str, openapi: str | None) -> FastAPI:
+    app = FastAPI(
+        title=title,
+        version=VERSION,
+        openapi_url=openapi,
+        docs_url=None,
+        redoc_url=None,
+        exception_handlers={
+            CertwrightError: on_our_error,
+            RequestValidationError: on_validation_error,
+            ValidationError: on_validation_error,
+            HTTPException: on_http_error,
+            Exception: on_any_error,
+        },
+    )
+    app.state.product = product
+    app.state.identity = Identity(product)
+    return app

@@ -1,0 +1,60 @@
+"""What handlers ask for: the product they serve, and who is calling."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Annotated, cast
+
+from cryptography import x509
+from fastapi import Depends, Request
+
+from ca.access import Caller
+from ca.errors import BadRequest
+from ca.profiles.config import parse_duration
+from ca.x509 import names
+from ca.x509.names import Name
+from pki.product import Product
+from pki.web.identity import Identity
+
+
+def product_of(request: Request) -> Product:
+    """The product that this application serves."""
+    return cast(Product, request.app.state.product)
+
+
+def identity_of(request: Request) -> Identity:
+    """Its judge of credentials."""
+    return cast(Identity, request.app.state.identity)
+
+
+async def _caller(request: Request) -> Caller:
+    return identity_of(request).caller(request)
+
+
+ProductDep = Annotated[Product, Depends(product_of)]
+CallerDep = Annotated[Caller, Depends(_caller)]
+
+
+def read_names(texts: list[str] | None) -> tuple[Name, ...] | None:
+    """Names as a request writes them; None where it leaves them to the CSR."""
+    return None if texts is None else tuple(dict.fromkeys(names.parse(text) for text in texts))
+
+
+def read_duration(text: str | None) -> timedelta | None:
+    """A duration as a request writes it."""
+    if text is None:
+        return None
+    try:
+        return parse_duration(text)
+    except ValueError as error:
+        raise BadRequest(str(error), code="bad-duration") from None
+
+
+def read_subject(text: str | None) -> x509.Name | None:
+    """A subject in RFC 4514 text."""
+    if text is None:
+        return None
+    try:
+        return x509.Name.from_rfc4514_string(text)
+    except Exception as error:  # noqa: BLE001 - the parser raises several kinds
+        raise BadRequest(f"the subject is not RFC 4514 text ({type(error).__name__})", code="bad-subject") from None

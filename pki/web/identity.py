@@ -1,0 +1,130 @@
+"""Who asks: from the connection and the headers of a request to a `Caller`, or to nobody.
+
+Three credentials count. The Unix socket: whoever could open it owns the state directory. A token in `Authorization`.
+A client certificate of ours, presented in the TLS handshake of this very connection; a header that claims one means
+nothing here. A credential that is presented and does not hold is refused, even where none would have been needed.
+"""
+
+from __future__ import annotations
+
+from hashlib import sha256
+
+from cryptography import x509
+from cryptography.x509.oid import ExtendedKeyUsageOID
+from starlette.requests import HTTPConnection
+
+from ca import certificates, clock
+from ca.access import Caller, Role, required
+from ca.authority import State
+from ca.certificates import Stored
+from ca.errors import NotFound, Unauthenticated
+from ca.x509.certificate import serial_text
+from pki.product import Product
+from pki.web.limits import RateLimiter
+
+LOCAL = "certwright.local"
+"""In the ASGI scope of a connection over the Unix socket: the user id at its other end."""
+CERTIFICATE = "certwright.certificate"
+"""In the ASGI scope of a TLS connection: the client's certificate, DER, if it presented one."""
+
+FRESH_FOR = 1.0
+"""Seconds for which a certificate that was just checked need not be checked again."""
+MAX_REMEMBERED = 10_000
+
+
+class Identity:
+    """Turns requests into callers, and holds each caller to its rate."""
+
+    def __init__(self, product: Product) -> None:
+        self._product = product
+        limits = product.settings.limits
+        self._limiter = RateLimiter(limits.per_second, limits.burst)
+        self._anonymous = RateLimiter(limits.anonymous_per_second, limits.anonymous_burst)
+        self._remembered: dict[bytes, tuple[float, Caller]] = {}
+
+    def caller(self, request: HTTPConnection) -> Caller:
+        """The caller, or `Unauthenticated`. Takes one token from its bucket."""
+        return required(self.maybe(request))
+
+    def maybe(self, request: HTTPConnection) -> Caller | None:
+        """The caller, or None if no credential was presented."""
+        scope = request.scope
+        if (user := scope.get(LOCAL)) is not None:
+            return Caller(f"local:uid={user}", Role.ADMIN, is_local=True)
+        try:
+            found = self._credential(request)
+        except Unauthenticated:
+            self._anonymous.take(_address(request))
+            raise
+        if found is None:
+            self._anonymous.take(_address(request))
+        else:
+            self._limiter.take(found.identity)
+        return found
+
+    def forget(self) -> None:
+        """Check every credential again: something was revoked here."""
+        self._remembered.clear()
+        self._product.tokens.forget()
+
+    def _credential(self, request: HTTPConnection) -> Caller | None:
+        header = request.headers.get("authorization")
+        if header is not None:
+            scheme, _, value = header.partition(" ")
+            if scheme.lower() != "bearer":
+                raise Unauthenticated("the Authorization header is not a bearer token")
+            return self._product.tokens.caller(value.strip())
+        der = request.scope.get(CERTIFICATE)
+        return None if der is None else self._holder(der)
+
+    def _holder(self, der: bytes) -> Caller:
+        fingerprint = sha256(der).digest()
+        until, caller = self._remembered.get(fingerprint, (0.0, None))
+        if caller is not None and clock.monotonic() < until:
+            return caller
+        caller = self._check(der)
+        if len(self._remembered) >= MAX_REMEMBERED:
+            self._remembered.clear()
+        self._remembered[fingerprint] = (clock.monotonic() + FRESH_FOR, caller)
+        return caller
+
+    def _check(self, der: bytes) -> Caller:
+        """The holder of a certificate that TLS has verified: it has to be, byte for byte, one of ours, and valid."""
+        parsed = x509.load_der_x509_certificate(der)
+        serial = serial_text(parsed.serial_number)
+        try:
+            stored = certificates.find(self._product.installation.store, serial)
+            is_ours = stored.signature is not None and stored.der == der
+        except NotFound:
+            is_ours = False
+        if not is_ours:
+            raise Unauthenticated("the client certificate is not one that this installation has issued")
+        if stored.state != "valid":
+            raise Unauthenticated(f"the client certificate {serial} is {stored.state}", code="certificate-not-valid")
+        if self._product.installation.authorities.get(stored.authority).state == State.RETIRED:
+            raise Unauthenticated(f"{stored.authority}, which signed it, is retired", code="certificate-not-valid")
+        if not _may_authenticate(parsed):
+            raise Unauthenticated("the client certificate is not for client authentication (RFC 5280 4.2.1.12)")
+        return self._granted(stored)
+
+    def _granted(self, stored: Stored) -> Caller:
+        """What the settings grant to this profile and name; else the certificate is good for itself alone."""
+        identity = f"certificate:{stored.serial}"
+        held = {str(name) for name in stored.names()}
+        for grant in self._product.settings.identity.certificates:
+            if grant.profile == stored.profile and grant.name in held:
+                profiles = None if grant.profiles is None else frozenset(grant.profiles)
+                return Caller(identity, grant.role, profiles, certificate=stored.serial)
+        return Caller(identity, Role.HOLDER, frozenset(), certificate=stored.serial)
+
+
+def _may_authenticate(certificate: x509.Certificate) -> bool:
+    try:
+        usages = certificate.extensions.get_extension_for_class(x509.ExtendedKeyUsage).value
+    except x509.ExtensionNotFound:
+        return False
+    return ExtendedKeyUsageOID.CLIENT_AUTH in usages
+
+
+def _address(request: HTTPConnection) -> str:
+    return request.client.host if request.client is not None else "unknown"

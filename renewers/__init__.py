@@ -1,0 +1,1 @@
+"""The floor that reaches out: inventory, lead time, renewal, publishers, rotation, reports. Still empty: see README."""
