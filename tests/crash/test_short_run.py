@@ -1,0 +1,37 @@
+"""A short campaign on both engines, and death at every single step of an issuance (rows 60 to 62)."""
+
+from __future__ import annotations
+
+import random
+from pathlib import Path
+
+import pytest
+
+from tests.crash.campaign import Campaign
+from tests.crash.worker import STEPS
+
+
+@pytest.fixture
+def campaign(store_url: str, tmp_path: Path) -> Campaign:
+    """An installation with key files, on each engine in turn."""
+    return Campaign(store_url, tmp_path, random.Random(60))
+
+
+def test_nothing_answered_is_lost_whenever_the_process_dies(campaign: Campaign) -> None:
+    """Killed at random in the middle of its work, several times over: every invariant holds after each death."""
+    cycles = 8 if campaign.url.startswith("sqlite") else 3
+    for cycle in range(cycles):
+        campaign.kill_at_random(cycle)
+    campaign.judge.at_the_end()
+    assert campaign.judge.totals["lives"] == cycles
+    assert len(campaign.judge.answered) > 50
+    assert campaign.judge.totals["revoked"] > 0
+    assert campaign.judge.totals["lists"] > 0
+    assert campaign.judge.totals["heads"] > 0
+
+
+def test_every_step_leaves_what_belongs_there(campaign: Campaign) -> None:
+    """Killed at each step: before the intent nothing, then the intent alone, then the certificate; never less."""
+    assert campaign.kill_at_every_step().keys() == STEPS.keys()
+    campaign.judge.at_the_end()
+    assert len(campaign.judge.answered) == 4 * len(STEPS)

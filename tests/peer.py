@@ -1,0 +1,85 @@
+"""Real counterparts: finding them, starting them on loopback, stopping them by process id.
+
+A missing one skips its test with the reason; where CERTWRIGHT_REQUIRE_PEERS is set (in CI), it fails instead.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import socket
+import subprocess
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+SEARCH = os.pathsep.join([os.environ.get("PATH", ""), "/usr/sbin", "/usr/lib/postgresql/15/bin"])
+
+
+def require(program: str) -> str:
+    """The path of a program, or the end of this test."""
+    found = shutil.which(program, path=SEARCH)
+    if found is None:
+        missing(f"{program} is not installed (make peers)")
+    return found
+
+
+def missing(reason: str) -> None:
+    """Skip, or fail where counterparts are required."""
+    if os.environ.get("CERTWRIGHT_REQUIRE_PEERS"):
+        pytest.fail(reason, pytrace=False)
+    pytest.skip(reason)
+
+
+def run(*argv: str | Path, stdin: bytes | None = None, timeout: float = 30) -> subprocess.CompletedProcess[bytes]:
+    """Run a program to its end; its exit code and output are for the test to judge."""
+    return subprocess.run([str(a) for a in argv], input=stdin, capture_output=True, timeout=timeout)
+
+
+def free_port() -> int:
+    """A TCP port on loopback that nobody listens on."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+@contextmanager
+def running(
+    argv: Sequence[str | Path],
+    *,
+    ready: Callable[[], bool],
+    log: Path,
+    timeout: float = 15,
+    env: dict[str, str] | None = None,
+) -> Iterator[subprocess.Popen[bytes]]:
+    """Start a server, wait until it is ready, stop it by its process id."""
+    with log.open("ab") as out:
+        process = subprocess.Popen([str(a) for a in argv], stdout=out, stderr=out, env=env)
+    try:
+        deadline = time.monotonic() + timeout
+        while not ready():
+            if process.poll() is not None or time.monotonic() > deadline:
+                pytest.fail(f"{argv[0]} did not start:\n{log.read_text(errors='replace')[-3000:]}", pytrace=False)
+            time.sleep(0.02)
+        yield process
+    finally:
+        process.terminate()
+        try:
+            process.wait(10)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+
+
+def listens(port: int) -> Callable[[], bool]:
+    """Whether something accepts connections on a loopback port."""
+
+    def probe() -> bool:
+        with socket.socket() as client:
+            client.settimeout(0.2)
+            return client.connect_ex(("127.0.0.1", port)) == 0
+
+    return probe

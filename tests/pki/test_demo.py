@@ -1,0 +1,114 @@
+"""The demo, as somebody runs it who sees Certwright for the first time: once, to its end, in a directory of its own."""
+
+from __future__ import annotations
+
+import contextlib
+import re
+import shutil
+import socket
+from pathlib import Path
+
+import pytest
+
+from ca.errors import CertwrightError
+from ca.store.engine import ProcessLock
+from pki.demo.world import World
+from tests.pki.conftest import certwright
+
+
+@pytest.fixture(scope="module")
+def told(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
+    """The directory that a demo has left, and its transcript."""
+    directory = tmp_path_factory.mktemp("told") / "demo"
+    done = certwright("demo", "--once", "--dir", directory)
+    assert done.returncode == 0, done.stderr
+    assert done.stderr == ""
+    return directory, done.stdout
+
+
+def test_the_story_is_told(told: tuple[Path, str]) -> None:
+    """A client is accepted, then revoked and refused by the same server, and the ledger is sound: in this order."""
+    _directory, transcript = told
+    steps = re.findall(r"(?m)^(\d+)\. (.*?) ─", transcript)
+    assert [int(number) for number, _ in steps] == list(range(1, len(steps) + 1))
+    beats = [
+        "root-1 signs issuing-1",
+        "spiffe://demo.internal/ns/payments/sa/api until",
+        "refused: uri:spiffe://elsewhere.example/ns/payments/sa/api",
+        "let it in: certificate, chain and CRLs hold",
+        "its key is blocked for ever",
+        "certificate revoked, ",
+        "sound: ",
+        "All of this took",
+    ]
+    places = [transcript.find(beat) for beat in beats]
+    assert -1 not in places, beats[places.index(-1)]
+    assert places == sorted(places)
+
+
+def test_the_story_is_quick(told: tuple[Path, str]) -> None:
+    """All of it takes seconds: whoever tries it is not kept waiting."""
+    took = re.search(r"All of this took ([0-9.]+) s", told[1])
+    assert took is not None
+    assert float(took[1]) < 15
+
+
+def test_the_demo_leaves_a_world_and_no_process(told: tuple[Path, str]) -> None:
+    """Its files are there to be looked at, its keys are private, and nothing of it listens any more."""
+    directory, transcript = told
+    for name in ("mesh/cert.pem", "device/cert.pem", "server/key.pem", "trusted.pem", "crls.pem", "kept-head.txt"):
+        assert (directory / name).stat().st_size > 0, name
+    assert {oct((directory / name / "key.pem").stat().st_mode)[-3:] for name in ("mesh", "device", "server")} == {"600"}
+    assert not (directory / "state" / "certwright.sock").exists()
+    port = re.search(r"API on https://127\.0\.0\.1:(\d+)", transcript)
+    assert port is not None
+    with socket.socket() as probe:
+        assert probe.connect_ex(("127.0.0.1", int(port[1]))) != 0
+
+
+def test_what_the_demo_left_can_be_used(told: tuple[Path, str], tmp_path: Path) -> None:
+    """The commands that it recommends work afterwards, too."""
+    directory, transcript = told
+    assert "certwright cert list" in transcript
+    done = certwright("--state", directory / "state", "cert", "list", "--json")
+    assert done.stdout.count('"serial"') >= 5
+
+
+def test_a_demo_takes_no_directory_that_is_not_its_own(tmp_path: Path) -> None:
+    """A directory with anything else in it is refused, and left as it was."""
+    (tmp_path / "thesis.txt").write_text("precious")
+    done = certwright("demo", "--once", "--dir", tmp_path)
+    assert done.returncode == 1
+    assert done.stderr.splitlines() == [
+        f"refused: {tmp_path} is not a demo's directory",
+        "hint: choose another one with --dir",
+    ]
+    assert [path.name for path in tmp_path.iterdir()] == ["thesis.txt"]
+
+
+def test_a_demo_may_be_told_again(told: tuple[Path, str], tmp_path: Path) -> None:
+    """In its own directory it starts anew, and takes other ports where the usual ones are taken."""
+    again = Path(shutil.copytree(told[0], tmp_path / "again"))
+    (again / "left").write_text("from before")
+    with socket.socket() as taken:
+        taken.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        with contextlib.suppress(OSError):  # if somebody else has it: all the better
+            taken.bind(("127.0.0.1", 8443))
+            taken.listen()
+        world = World(again)
+        assert 8443 not in (world.tls, world.plain)
+        made = world.make()
+    assert (made.root.name, (again / "left").exists()) == ("root-1", False)
+
+
+@pytest.mark.xfail(strict=True, reason="pki/demo/world.py: the directory of a demo that still runs is removed")
+def test_a_demo_does_not_pull_the_rug_from_another(told: tuple[Path, str], tmp_path: Path) -> None:
+    """A second demo in the directory of one that is still running is refused instead of removing its state."""
+    again = Path(shutil.copytree(told[0], tmp_path / "again"))
+    lock = ProcessLock(again / "state" / "lock")
+    try:
+        with pytest.raises(CertwrightError):
+            World(again).make()
+    finally:
+        lock.release()
+    assert (again / "kept-head.txt").exists()

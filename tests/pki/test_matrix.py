@@ -1,0 +1,506 @@
+"""Every credential at every door: who may do what over the REST API, as one table, and nothing besides (row 2).
+
+`DOORS` lists one representative request a route, and which credentials it lets in. All other pairs are refused with
+401 or 403 and leave no trace in the store. A route that is not listed fails a test.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+import httpx
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.serialization import Encoding
+
+from ca import access, clock, hierarchy, revocation, signing
+from ca.access import Caller, Operation, Role
+from ca.hierarchy import Plan, self_signed
+from ca.issuance import Issued
+from ca.keys.algorithms import KeyType
+from ca.x509.bundle import pem_certificate
+from ca.x509.revocation_list import RevocationReason
+from pki.product import Product
+from tests import rig
+from tests.pki.conftest import (
+    API,
+    LOCALLY,
+    NOBODY,
+    Credential,
+    Server,
+    World,
+    bearer,
+    csr,
+    key_pem,
+    presenting,
+    problem,
+    routes,
+    wish,
+    write_pair,
+)
+
+HOUR = timedelta(hours=1)
+GRANTS = [
+    {"profile": "client", "name": f"email:{role}@example.internal", "role": role}
+    for role in ("admin", "operator", "consumer", "auditor")
+] + [{"profile": "client", "name": "email:requester@example.internal", "role": "requester", "profiles": ["server"]}]
+
+
+@pytest.fixture
+def product(state: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Product]:
+    """An installation whose settings give a role to some certificates."""
+    monkeypatch.setenv("CERTWRIGHT_IDENTITY__CERTIFICATES", json.dumps(GRANTS))
+    with Product.open(state) as opened:
+        yield opened
+
+
+@dataclass(frozen=True)
+class Stand:
+    """Somebody at a door: the credential, a certificate that is its own, and when it comes."""
+
+    credential: Credential
+    own: str
+    later: timedelta = field(default=timedelta(0))
+
+
+Maker = Callable[[World], Stand]
+
+
+def with_token(role: Role) -> Maker:
+    """A token of a role, and a certificate that it asked for."""
+
+    def make(world: World) -> Stand:
+        name = f"{role}-{time.monotonic_ns()}"
+        credential = world.token(role, name=name)
+        return Stand(credential, requested_by(world, f"token:{name}"))
+
+    return make
+
+
+def requested_by(world: World, identity: str) -> str:
+    """The serial number of a mesh certificate that somebody asked for."""
+    return rig.issue(world.installation, caller=Caller(identity, Role.OPERATOR)).serial
+
+
+def with_certificate(*names: str, **choices: Any) -> Maker:
+    """A certificate of ours, which is its own."""
+
+    def make(world: World) -> Stand:
+        holder = world.holder(*names, **choices)
+        return Stand(holder.credential, holder.serial)
+
+    return make
+
+
+def local(world: World) -> Stand:
+    """Whoever can open the Unix socket."""
+    return Stand(LOCALLY, requested_by(world, "local:uid=0"))
+
+
+def nobody(world: World) -> Stand:
+    """No credential."""
+    return Stand(NOBODY, world.holder().serial)
+
+
+def header(name: str, value: str) -> Maker:
+    """A header, on a connection without a certificate."""
+    return lambda world: Stand(Credential({name: value}), world.holder().serial)
+
+
+def unknown_token(world: World) -> Stand:
+    """The form of a token, with an id that exists and another secret."""
+    real = world.secret(Role.ADMIN)
+    return Stand(bearer(real[:-43] + "A" * 43), world.holder().serial)
+
+
+def ended_token(world: World) -> Stand:
+    """An admin's token, made for an hour, two hours later."""
+    return Stand(world.token(Role.ADMIN, lifetime=HOUR), world.holder().serial, 2 * HOUR)
+
+
+def revoked_token(world: World) -> Stand:
+    """An admin's token that was revoked."""
+    credential = world.token(Role.ADMIN, name=(name := f"gone-{time.monotonic_ns()}"))
+    world.local.delete(f"{API}/tokens/{name}").raise_for_status()
+    return Stand(credential, world.holder().serial)
+
+
+def revoked_certificate(world: World) -> Stand:
+    """A certificate that carried the role of an admin, until it was revoked."""
+    holder = world.holder("email:admin@example.internal")
+    revocation.revoke(world.installation, rig.ADMIN, holder.serial, RevocationReason.SUPERSEDED)
+    return Stand(holder.credential, holder.serial)
+
+
+def ended_certificate(world: World) -> Stand:
+    """The same, after its end."""
+    holder = world.holder("email:admin@example.internal", lifetime=HOUR)
+    return Stand(holder.credential, holder.serial, 2 * HOUR)
+
+
+def retired_authority(world: World) -> Stand:
+    """The same, signed by a CA that was retired since."""
+    holder = world.holder("email:admin@example.internal")
+    plan = Plan("issuing", rig.common_name("Another Issuing CA"), KeyType.P256, crl_shards=1)
+    hierarchy.create_subordinate(world.installation, rig.ADMIN, "sub-ca", plan)
+    world.product.publisher.publish_due()
+    rows = [row for row in world.installation.authorities.all() if row.line == "issuing"]
+    hierarchy.transition(world.installation, rig.ADMIN, rows[-1].name, hierarchy.State.ACTIVE)
+    hierarchy.transition(world.installation, rig.ADMIN, rows[-2].name, hierarchy.State.RETIRED)
+    return Stand(holder.credential, holder.serial)
+
+
+def _copied(issued: Issued, issuer: x509.Certificate, key: Any) -> bytes:
+    """A certificate with the serial number, names and extensions of another, signed by somebody else."""
+    original = x509.load_der_x509_certificate(issued.certificate)
+    builder = x509.CertificateBuilder(issuer.subject, original.subject, original.public_key(), original.serial_number)
+    builder = builder.not_valid_before(original.not_valid_before_utc).not_valid_after(original.not_valid_after_utc)
+    for extension in original.extensions:
+        builder = builder.add_extension(extension.value, extension.critical)
+    return builder.sign(key, hashes.SHA256()).public_bytes(Encoding.DER)
+
+
+def foreign_certificate(world: World) -> Stand:
+    """A stranger's CA of the same name has signed the same serial number and names."""
+    holder = world.holder("email:admin@example.internal")
+    ours = world.installation.authorities.issuer_for("issuing").certificate
+    return Stand(presenting(_copied(holder.issued, ours, rig.pooled_key(place=30))), holder.serial)
+
+
+def unrecorded_certificate(world: World) -> Stand:
+    """Our own CA has signed it, and this installation does not know it: a thief's, or one of a cut-off ledger."""
+    holder = world.holder("email:admin@example.internal")
+    issuer = world.installation.authorities.issuer_for("issuing")
+    return Stand(presenting(_copied(holder.issued, issuer.certificate, issuer.key)), holder.serial)
+
+
+def another_signature(world: World) -> Stand:
+    """The very certificate, signed once more: all but the signature is the same."""
+    holder = world.holder("email:admin@example.internal")
+    issuer = world.installation.authorities.issuer_for("issuing")
+    tbs = x509.load_der_x509_certificate(holder.issued.certificate).tbs_certificate_bytes
+    again = next(der for _ in range(9) if (der := signing.seal(tbs, issuer)[1]) != holder.issued.certificate)
+    return Stand(presenting(again), holder.serial)
+
+
+def authoritys_certificate(world: World) -> Stand:
+    """The issuing CA itself, which is in the inventory like a leaf."""
+    row = world.installation.authorities.get("issuing")
+    return Stand(presenting(row.certificate), row.serial)
+
+
+def forged(name: str, write: Callable[[bytes], str]) -> Maker:
+    """A header that a proxy would set, with a valid admin's certificate in it; there is no proxy."""
+
+    def make(world: World) -> Stand:
+        holder = world.holder("email:admin@example.internal")
+        verified = {"X-SSL-Client-Verify": "SUCCESS", "X-SSL-Client-Serial": holder.serial}
+        return Stand(Credential({**verified, name: write(holder.issued.certificate)}), holder.serial)
+
+    return make
+
+
+def _escaped(der: bytes) -> str:
+    return quote(pem_certificate(der))
+
+
+REFUSED: dict[str, Maker] = {
+    "nobody": nobody,
+    "garbage": header("Authorization", "Bearer garbage"),
+    "empty bearer": header("Authorization", "Bearer "),
+    "half a token": header("Authorization", "Bearer cw_0123456789ab_"),
+    "basic": header("Authorization", "Basic YWRtaW46YWRtaW4="),
+    "unknown token": unknown_token,
+    "ended token": ended_token,
+    "revoked token": revoked_token,
+    "revoked certificate": revoked_certificate,
+    "ended certificate": ended_certificate,
+    "retired authority": retired_authority,
+    "foreign certificate": foreign_certificate,
+    "unrecorded certificate": unrecorded_certificate,
+    "another signature": another_signature,
+    "server certificate": with_certificate("localhost", profile="server"),
+    "X-Client-Cert": forged("X-Client-Cert", _escaped),
+    "X-SSL-Client-Cert": forged("X-SSL-Client-Cert", _escaped),
+    "X-Tls-Client-Cert": forged("X-Tls-Client-Cert", lambda der: base64.b64encode(der).decode()),
+    "X-Forwarded-Client-Cert": forged("X-Forwarded-Client-Cert", lambda der: f'By=x;Hash=y;Cert="{_escaped(der)}"'),
+    "Client-Cert (RFC 9440)": forged("Client-Cert", lambda der: f":{base64.b64encode(der).decode()}:"),
+}
+"""Credentials that do not hold: each gets 401 wherever an identity is needed."""
+
+HOLDS: dict[str, Maker] = {
+    "admin": with_token(Role.ADMIN),
+    "operator": with_token(Role.OPERATOR),
+    "requester": with_token(Role.REQUESTER),
+    "consumer": with_token(Role.CONSUMER),
+    "auditor": with_token(Role.AUDITOR),
+    "holder": with_certificate(),
+    "authority": authoritys_certificate,
+    "granted admin": with_certificate("email:admin@example.internal"),
+    "granted operator": with_certificate("email:operator@example.internal"),
+    "granted requester": with_certificate("email:requester@example.internal"),
+    "granted consumer": with_certificate("email:consumer@example.internal"),
+    "granted auditor": with_certificate("email:auditor@example.internal"),
+    "granted name, other profile": with_certificate("admin.devices.example.internal", profile="device"),
+    "local": local,
+}
+"""Credentials that hold: each gets in where the table says so, and 403 everywhere else."""
+
+ADMINS = {"local", "admin", "granted admin"}
+OPERATORS = ADMINS | {"operator", "granted operator"}
+READERS = OPERATORS | {"auditor", "granted auditor"}
+ISSUERS = OPERATORS | {"requester", "granted requester"}
+HOLDERS = {"holder", "authority", "granted name, other profile"}
+KNOWN = set(HOLDS)
+EVERYBODY = KNOWN | set(REFUSED)
+
+
+@dataclass(frozen=True)
+class Door:
+    """A representative request, and who gets what it asks for."""
+
+    route: str
+    ask: Callable[[World, Stand], tuple[str, Any]]
+    passes: set[str]
+    status: int = 200
+    by_policy: frozenset[str] = frozenset()
+    """Who may ask in general, and is refused by policy: 422."""
+
+
+def at(path: str, body: Any = None) -> Callable[[World, Stand], tuple[str, Any]]:
+    """The same path and body for everybody."""
+    return lambda world, stand: (path, body)
+
+
+def at_own(tail: str = "", body: Any = None) -> Callable[[World, Stand], tuple[str, Any]]:
+    """The caller's own certificate."""
+    return lambda world, stand: (f"{API}/certificates/{stand.own}{tail}", body)
+
+
+def at_others(tail: str = "", body: Any = None) -> Callable[[World, Stand], tuple[str, Any]]:
+    """Somebody else's certificate."""
+    return lambda world, stand: (f"{API}/certificates/{requested_by(world, 'token:somebody')}{tail}", body)
+
+
+def _to_retire(world: World, stand: Stand) -> tuple[str, Any]:
+    plan = Plan("issuing", rig.common_name("Prepared"), KeyType.P256, crl_shards=1)
+    row = hierarchy.create_subordinate(world.installation, rig.ADMIN, "sub-ca", plan)
+    world.product.publisher.publish_due()
+    return f"{API}/authorities/{row.name}/state", {"state": "retired"}
+
+
+def _to_revoke(world: World, stand: Stand) -> tuple[str, Any]:
+    world.secret(Role.AUDITOR, name=(name := f"victim-{time.monotonic_ns()}"))
+    return f"{API}/tokens/{name}", None
+
+
+def _new_token(world: World, stand: Stand) -> tuple[str, Any]:
+    return f"{API}/tokens", {"name": f"new-{time.monotonic_ns()}", "role": "admin"}
+
+
+def _new_root(world: World, stand: Stand) -> tuple[str, Any]:
+    key = KeyType.P256.generate()
+    certificate = pem_certificate(self_signed(key, Plan("old", rig.common_name("Old"), KeyType.P256)))
+    return f"{API}/authorities/import", {"line": "old", "certificate": certificate, "key": key_pem(key)}
+
+
+HASH = "ab" * 32
+DOORS = {
+    "issue": Door("POST /certificates", at(f"{API}/certificates", wish("localhost", profile="server")), ISSUERS, 201),
+    "list": Door("GET /certificates", at(f"{API}/certificates"), READERS | ISSUERS | HOLDERS),
+    "show own": Door("GET /certificates/{serial}", at_own(), READERS | ISSUERS | HOLDERS),
+    "show another's": Door("GET /certificates/{serial}", at_others(), READERS),
+    "renew own": Door(
+        "POST /certificates/{serial}/renew",
+        at_own("/renew", {"csr": csr(place=40)}),
+        OPERATORS | {"requester", "holder", "granted name, other profile"},
+        201,
+        frozenset({"granted requester"}),
+    ),
+    "renew another's": Door(
+        "POST /certificates/{serial}/renew", at_others("/renew", {"csr": csr(place=41)}), OPERATORS, 201
+    ),
+    "revoke own": Door("POST /certificates/{serial}/revoke", at_own("/revoke", {}), ISSUERS | HOLDERS - {"authority"}),
+    "revoke another's": Door("POST /certificates/{serial}/revoke", at_others("/revoke", {}), OPERATORS),
+    "revoke by filter": Door(
+        "POST /certificates/revocations",
+        at(f"{API}/certificates/revocations", {"filter": {"requested_by": "token:nobody"}}),
+        OPERATORS,
+    ),
+    "revoke by key": Door(
+        "POST /certificates/revocations", at(f"{API}/certificates/revocations", {"key": HASH}), OPERATORS
+    ),
+    "list authorities": Door("GET /authorities", at(f"{API}/authorities"), KNOWN),
+    "make an authority": Door(
+        "POST /authorities", at(f"{API}/authorities", {"line": "new", "subject": "CN=New"}), ADMINS, 201
+    ),
+    "make a root": Door(
+        "POST /authorities", at(f"{API}/authorities", {"line": "top", "subject": "CN=T", "profile": None}), ADMINS, 201
+    ),
+    "import": Door("POST /authorities/import", _new_root, {"local"}, 201),
+    "show an authority": Door("GET /authorities/{name}", at(f"{API}/authorities/issuing"), KNOWN),
+    "change a state": Door("POST /authorities/{name}/state", _to_retire, ADMINS),
+    "freshness": Door("GET /authorities/{name}/crls", at(f"{API}/authorities/issuing/crls"), KNOWN),
+    "list profiles": Door("GET /profiles", at(f"{API}/profiles"), READERS | ISSUERS),
+    "show a profile": Door("GET /profiles/{name}", at(f"{API}/profiles/mesh"), READERS | ISSUERS),
+    "lint": Door("POST /profiles/{name}/lint", at(f"{API}/profiles/ephemeral/lint"), READERS | ISSUERS),
+    "test": Door("POST /profiles/{name}/test", at(f"{API}/profiles/ephemeral/test"), READERS | ISSUERS),
+    "me": Door("GET /me", at(f"{API}/me"), KNOWN),
+    "list tokens": Door("GET /tokens", at(f"{API}/tokens"), ADMINS | {"auditor", "granted auditor"}),
+    "make a token": Door("POST /tokens", _new_token, ADMINS, 201),
+    "revoke a token": Door("DELETE /tokens/{identity}", _to_revoke, ADMINS),
+    "head": Door("GET /ledger/head", at(f"{API}/ledger/head"), READERS),
+    "entries": Door("GET /ledger/entries", at(f"{API}/ledger/entries"), READERS),
+    "verify": Door("POST /ledger/verify", at(f"{API}/ledger/verify", {}), READERS),
+    "block a key": Door("POST /keys/block", at(f"{API}/keys/block", {"key": HASH}), OPERATORS),
+    "metrics": Door("GET /metrics", at("/metrics"), READERS),
+    "description": Door("GET /openapi.json", at(f"{API}/openapi.json"), EVERYBODY),
+    "CRL": Door("GET /crl/{authority}.crl", at("/crl/root-1.crl"), EVERYBODY),
+    "CRL, PEM": Door("GET /crl/{authority}.pem", at("/crl/root-1.pem"), EVERYBODY),
+    "shard": Door("GET /crl/{authority}/{shard}.crl", at("/crl/issuing-1/0.crl"), EVERYBODY),
+    "CA": Door("GET /ca/{authority}.cer", at("/ca/root-1.cer"), EVERYBODY),
+    "CA, PEM": Door("GET /ca/{authority}.pem", at("/ca/root-1.pem"), EVERYBODY),
+    "roots": Door("GET /bundles/roots.pem", at("/bundles/roots.pem"), EVERYBODY),
+    "checkpoint": Door("GET /ledger/checkpoint", at("/ledger/checkpoint"), EVERYBODY),
+    "health": Door("GET /healthz", at("/healthz"), EVERYBODY),
+}
+
+
+def test_every_route_is_in_the_table(world: World) -> None:
+    """A route that nobody has thought about here fails this test; so does a line for a route that is gone."""
+    served = {f"{method} {path.removeprefix(API)}" for method, path in routes(world.app)}
+    assert served == {door.route for door in DOORS.values()}
+    assert all(door.passes <= EVERYBODY for door in DOORS.values())
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        *(name for name in REFUSED if name != "retired authority"),
+        pytest.param(
+            "retired authority",
+            marks=pytest.mark.xfail(strict=True, reason="pki/web/identity.py: the CA's state is not asked"),
+        ),
+    ],
+)
+def test_what_does_not_hold_opens_no_door(world: World, name: str) -> None:
+    """A credential that does not hold gets 401 at every door that needs one, and changes nothing."""
+    let_in = []
+    for label, door in DOORS.items():
+        answer, unchanged = knock(world, REFUSED[name](world), door)
+        if name in door.passes:
+            assert answer.status_code == door.status, label
+        elif answer.status_code != 401 or not unchanged:
+            let_in.append((label, answer.status_code))
+        else:
+            problem(answer, 401, answer.json()["code"])
+    assert let_in == []
+
+
+@pytest.mark.parametrize("name", HOLDS)
+def test_what_holds_opens_its_doors_alone(world: World, name: str) -> None:
+    """A credential that holds gets what the table says, and 403 for everything else, which changes nothing."""
+    wrong = []
+    for label, door in DOORS.items():
+        answer, unchanged = knock(world, HOLDS[name](world), door)
+        expected = door.status if name in door.passes else 422 if name in door.by_policy else 403
+        if answer.status_code != expected or (expected >= 400 and not unchanged):
+            wrong.append((label, expected, answer.status_code, answer.text[:200]))
+        elif expected >= 400:
+            problem(answer, expected, answer.json()["code"])
+    assert wrong == []
+
+
+def knock(world: World, stand: Stand, door: Door) -> tuple[httpx.Response, bool]:
+    """Ask at a door; returns the answer, and whether the store is as it was."""
+    path, body = door.ask(world, stand)
+    before = world.counts()
+    with clock.pinned(clock.now() + stand.later):
+        answer = world.as_(stand.credential).request(door.route.split()[0], path, json=body)
+    return answer, world.counts() == before
+
+
+def test_the_matrix_is_awake(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Were a role let in where the table does not say so, the matrix would report that very door."""
+    table = dict(access._TABLE)
+    table[Role.CONSUMER] |= {Operation.READ_TOKENS}
+    monkeypatch.setattr(access, "_TABLE", table)
+    with pytest.raises(AssertionError, match="'list tokens', 403, 200"):
+        test_what_holds_opens_its_doors_alone(world, "consumer")
+
+
+def refused_by_tls(server: Server, certificate: Path, key: Path) -> bool:
+    """Whether a connection with this certificate gets no answer at all."""
+    try:
+        with server.over_tls(holder=(certificate, key)) as client:
+            client.get(f"{API}/me")
+    except httpx.TransportError:
+        return True
+    return False
+
+
+def test_a_strangers_certificate_fails_the_handshake(server: Server, tmp_path: Path) -> None:
+    """A CA with our CA's very name signs a client with a name that has a role: TLS itself refuses it."""
+    with server.over_plain() as client:
+        ours = x509.load_der_x509_certificate(client.get("/ca/issuing-1.cer").content)
+    key, holder = rig.pooled_key(place=31), server.holder(tmp_path / "ada")
+    original = x509.load_pem_x509_certificate(holder[0].read_bytes())
+    builder = x509.CertificateBuilder(ours.subject, original.subject, original.public_key(), original.serial_number)
+    builder = builder.not_valid_before(original.not_valid_before_utc).not_valid_after(original.not_valid_after_utc)
+    for extension in original.extensions:
+        builder = builder.add_extension(extension.value, extension.critical)
+    forged_pem = builder.sign(key, hashes.SHA256()).public_bytes(Encoding.PEM).decode()  # type: ignore[arg-type]
+    chain = self_signed(key, Plan("issuing", ours.subject, KeyType.P256))
+    assert not refused_by_tls(server, *holder)
+    for number, text in enumerate((forged_pem, forged_pem + pem_certificate(chain))):
+        assert refused_by_tls(server, *write_pair(tmp_path / str(number), text, rig.pooled_key(place=1)))
+
+
+def test_a_servers_certificate_is_no_clients(server: Server, tmp_path: Path) -> None:
+    """A certificate of ours without clientAuth is no credential, whether TLS says so or we do (row 41)."""
+    holder = server.holder(tmp_path / "web", "localhost", profile="server")
+    assert refused_by_tls(server, *holder)
+
+
+def test_a_revoked_client_is_out_within_a_second(server: Server, tmp_path: Path) -> None:
+    """On the connection that stands and on new ones, one second after the revocation was answered at the latest."""
+    holder = server.holder(tmp_path / "ada")
+    serial = f"{x509.load_pem_x509_certificate(holder[0].read_bytes()).serial_number:x}"
+    with server.over_tls(holder=holder) as client, server.over_socket() as admin:
+        assert client.get(f"{API}/me").json()["identity"] == f"certificate:{serial}"
+        admin.post(f"{API}/certificates/{serial}/revoke", json={"reason": "superseded"}).raise_for_status()
+        revoked_at = time.monotonic()
+        answer = client.get(f"{API}/me")
+        while answer.status_code != 401 and time.monotonic() - revoked_at < 1:
+            answer = client.get(f"{API}/me")
+        problem(answer, 401, "certificate-not-valid")
+    with server.over_tls(holder=holder) as client:
+        problem(client.get(f"{API}/me"), 401, "certificate-not-valid")
+
+
+@pytest.mark.parametrize("header", ["X-Client-Cert", "X-Forwarded-Client-Cert", "X-Tls-Client-Cert", "Client-Cert"])
+def test_a_header_is_no_handshake(server: Server, tmp_path: Path, header: str) -> None:
+    """Over real TLS a header with a certificate in it means nothing, with and without a certificate of one's own."""
+    claimed = quote(server.holder(tmp_path / "claimed", "email:boss@example.internal", place=2)[0].read_text())
+    with server.over_tls() as client:
+        problem(client.get(f"{API}/me", headers={header: claimed}), 401, "unauthenticated")
+    with server.over_tls(holder=server.holder(tmp_path / "ada")) as client:
+        me = client.get(f"{API}/me").raise_for_status().json()["identity"]
+        assert client.get(f"{API}/me", headers={header: claimed}).json()["identity"] == me
+
+
+def test_a_token_works_over_tls(server: Server) -> None:
+    """The first admin's token opens the API, and with a letter less it does not."""
+    with server.over_tls(server.token) as client:
+        assert client.get(f"{API}/me").json()["identity"] == "token:first-admin"
+    with server.over_tls(server.token[:-1]) as client:
+        problem(client.get(f"{API}/me"), 401, "unauthenticated")
