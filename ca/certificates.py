@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from hashlib import sha256
 from typing import Any
 
 from cryptography import x509
@@ -18,7 +19,7 @@ from ca.errors import BadRequest, NotFound
 from ca.models import Authority, Certificate, CertificateName, Revocation
 from ca.store import Store
 from ca.x509 import names
-from ca.x509.certificate import algorithm_of, assemble, preview
+from ca.x509.certificate import algorithm_of, assemble, preview, spki_of
 from ca.x509.names import Name
 
 MAX_PAGE = 500
@@ -111,6 +112,19 @@ def names_of(certificate: x509.Certificate) -> tuple[Name, ...]:
     except x509.ExtensionNotFound:
         return ()
     return tuple(names.from_general_name(name) for name in san)
+
+
+def display_name(certificate: x509.Certificate) -> str:
+    """What a person calls it: its first name, else its subject, else its key."""
+    subject = certificate.subject.rfc4514_string()
+    return shown_as(names_of(certificate), subject, spki_of(certificate.tbs_certificate_bytes))
+
+
+def shown_as(names: Sequence[Name], subject: str, spki: bytes) -> str:
+    """The same before there is a certificate."""
+    if names:
+        return names[0].value
+    return subject or f"key {sha256(spki).hexdigest()[:16]}"
 
 
 def normalise_serial(text: str) -> str:

@@ -194,7 +194,7 @@ def _subject(profile: Profile, wish: Wish) -> list[Reason]:
         return [Reason("subject-missing", f"profile {profile.name} needs a subject", "RFC 5280 4.1.2.6")]
     if not needed and wish.subject is not None:
         return [Reason("subject-not-allowed", "a leaf's subject is made by its profile", f"{profile.name}: subject")]
-    return []
+    return [] if wish.subject is None else policy.judge_subject(wish.subject)
 
 
 def _scoped(caller: Caller, key: str | None) -> str | None:

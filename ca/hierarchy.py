@@ -7,11 +7,11 @@ is made, and the row that makes an authority real comes last: a crash leaves at 
 
 from __future__ import annotations
 
-import re
 import secrets
+from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import timedelta
 from hashlib import sha256
+from typing import Any
 
 from cryptography import x509
 from cryptography.exceptions import InvalidSignature
@@ -24,58 +24,56 @@ from ca.access import Caller, Operation
 from ca.authority import State, check_transition
 from ca.crl import COMPLETE
 from ca.enrolment import Wish, authorise_authority
-from ca.errors import BadRequest, Conflict, Defect
+from ca.errors import BadRequest, Conflict
+from ca.founding import Plan, check_import, check_plan, self_signed
 from ca.installation import Installation
-from ca.issuance import issue, new_serial
+from ca.issuance import issue
 from ca.keys import KeyImport
-from ca.keys.algorithms import AUTHORITY_KEY_TYPES, KeyType, PrivateKey, key_type_of, scheme_of, spki
-from ca.keys.weak import weaknesses
+from ca.keys.algorithms import PrivateKey, spki
 from ca.ledger import log
 from ca.models import Authority, BlockedKey, RevocationList
 from ca.store import Transaction
 from ca.x509 import certificate as encoding
 from ca.x509.certificate import subject_of
-from ca.x509.lint import lint
 from ca.x509.request import make_request, read_request
-
-ROOT_LIFETIME = timedelta(days=3650)
-ROOT_BACKDATE = timedelta(minutes=1)
-LINE = re.compile(r"[a-z][a-z0-9]*(-[a-z][a-z0-9]*)*")
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
-    """A CA that somebody wants: its line, its subject, its key, its life."""
+class _Place:
+    """Where a new authority will stand: its name, its key's label, its state, who is above it."""
 
-    line: str
-    subject: x509.Name
-    key_type: KeyType
-    lifetime: timedelta | None = None
-    crl_shards: int = 0
-    state: State | None = None
-    """None: active if its line has no active authority yet, else prepared."""
+    name: str
+    generation: int
+    state: State
+    key_label: str
+    parent_id: int | None
 
 
 def create_root(installation: Installation, caller: Caller, plan: Plan) -> Authority:
     """Make a self-signed root."""
     caller.must(Operation.MANAGE_AUTHORITIES)
-    generation, name = _next_generation(installation, plan)
-    label = _label(name)
-    key = installation.keys.create(label, plan.key_type)
-    certificate = self_signed(key, plan)
-    return _record(installation, caller, plan, name, generation, None, certificate, label)
+    place = _place(installation, plan, None)
+    certificate = self_signed(installation.keys.create(place.key_label, plan.key_type), plan)
+    return _record(installation, caller, plan, place, certificate)
 
 
 def create_subordinate(installation: Installation, caller: Caller, profile: str, plan: Plan) -> Authority:
-    """Make a CA beneath the active authority that `profile` (of kind authority) names as its issuer."""
-    generation, name = _next_generation(installation, plan)
+    """Make a CA beneath the active authority that `profile` (of kind authority) names as its issuer.
+
+    The decision needs the public key, so the key is made first; when there will be no certificate it is destroyed.
+    """
+    caller.must(Operation.MANAGE_AUTHORITIES)
     parent = installation.authorities.issuer_for(installation.profiles[profile].config.issuer)
-    label = _label(name)
-    key = installation.keys.create(label, plan.key_type)
-    request = read_request(make_request(key, plan.subject))  # of a key that is ours, and read like anybody's
+    place = _place(installation, plan, parent.id)
     wish = Wish(lifetime=plan.lifetime, subject=plan.subject, path_length=0)
-    issued = issue(authorise_authority(installation, caller, profile, request, wish), installation)
-    return _record(installation, caller, plan, name, generation, parent.id, issued.certificate, label)
+    key = installation.keys.create(place.key_label, plan.key_type)
+    try:
+        request = read_request(make_request(key, plan.subject))  # of a key that is ours, and read like anybody's
+        issued = issue(authorise_authority(installation, caller, profile, request, wish), installation)
+    except Exception:
+        installation.keys.destroy(place.key_label)
+        raise
+    return _record(installation, caller, plan, place, issued.certificate)
 
 
 def import_authority(
@@ -85,13 +83,14 @@ def import_authority(
     caller.must(Operation.MANAGE_AUTHORITIES)
     if not isinstance(installation.keys, KeyImport):
         raise BadRequest("this key store makes its own keys and takes none in", code="key-import-unsupported")
-    _check_import(certificate, key)
+    check_import(certificate, key)
+    held = sha256(spki(key.public_key())).digest()
+    if twin := next((row for row in installation.authorities.all() if row.spki_sha256 == held), None):
+        raise Conflict(f"the key of this CA is here already, as {twin.name}", code="authority-exists")
     parent = _parent_of(installation, certificate)
-    generation, name = _next_generation(installation, plan)
-    label = _label(name)
-    installation.keys.put(label, key)
-    der = certificate.public_bytes(Encoding.DER)
-    return _record(installation, caller, plan, name, generation, parent.id if parent else None, der, label)
+    place = _place(installation, plan, parent.id if parent else None)
+    installation.keys.put(place.key_label, key)
+    return _record(installation, caller, plan, place, certificate.public_bytes(Encoding.DER))
 
 
 def transition(installation: Installation, caller: Caller, name: str, to: State) -> Authority:
@@ -127,85 +126,32 @@ _PAST = {
 }
 
 
-def _next_generation(installation: Installation, plan: Plan) -> tuple[int, str]:
-    if not LINE.fullmatch(plan.line) or len(plan.line) > 40:
-        raise BadRequest(
-            f"{plan.line!r} cannot name a line of authorities",
-            code="bad-authority-name",
-            hint="use lower-case words joined by hyphens, such as issuing or factory-north",
-        )
-    if plan.key_type not in AUTHORITY_KEY_TYPES:
-        raise BadRequest(
-            f"a CA does not sign with {plan.key_type}",
-            code="bad-authority-key",
-            hint=f"choose from {', '.join(AUTHORITY_KEY_TYPES)}",
-        )
+def _place(installation: Installation, plan: Plan, parent_id: int | None) -> _Place:
+    """Judge the plan and find its place, before there is a key."""
+    check_plan(plan)
     if any(subject_of(_tbs(row)) == plan.subject.public_bytes() for row in installation.authorities.trusted()):
         raise Conflict(
             f"there is already an authority with the subject {plan.subject.rfc4514_string()}",
             code="authority-subject-taken",
             hint="give each generation a name of its own: GnuTLS and Java keep one CRL of a name",
         )
-    generation = 1 + max((row.generation for row in installation.authorities.all() if row.line == plan.line), default=0)
-    return generation, f"{plan.line}-{generation}"
+    line = [row for row in installation.authorities.all() if row.line == plan.line]
+    generation = 1 + max((row.generation for row in line), default=0)
+    name = f"{plan.line}-{generation}"
+    has_active = any(row.state == State.ACTIVE for row in line)
+    state = plan.state or (State.PREPARED if has_active else State.ACTIVE)
+    if state is State.ACTIVE and has_active:
+        raise _has_active(plan.line, name)
+    # A label that is never taken: a key of an attempt that crashed must not stand in the way of the next.
+    return _Place(name, generation, state, f"{name}-{secrets.token_hex(4)}", parent_id)
+
+
+def _has_active(line: str, name: str) -> Conflict:
+    return Conflict(f"{line} has an active authority already", hint=f"certwright ca activate {name}, afterwards")
 
 
 def _tbs(row: Authority) -> bytes:
     return x509.load_der_x509_certificate(row.certificate).tbs_certificate_bytes
-
-
-def _label(name: str) -> str:
-    """A key label that is never taken: a key of an attempt that crashed must not stand in the way of the next."""
-    return f"{name}-{secrets.token_hex(4)}"
-
-
-def self_signed(key: PrivateKey, plan: Plan) -> bytes:
-    """A root certificate, linted, signed and verified."""
-    scheme = scheme_of(plan.key_type)
-    encoded_key, subject = spki(key.public_key()), plan.subject.public_bytes()
-    identifier = encoding.key_identifier(encoded_key)
-    not_before = clock.timestamp() - int(ROOT_BACKDATE.total_seconds())
-    seconds = int((plan.lifetime or ROOT_LIFETIME).total_seconds())
-    usage = x509.KeyUsage(True, False, False, False, False, True, True, False, False)
-    tbs = encoding.encode_tbs(
-        serial=new_serial(),
-        algorithm=scheme.identifier,
-        issuer=subject,
-        not_before=not_before,
-        not_after=not_before + seconds - 1,
-        subject=subject,
-        spki=encoded_key,
-        extensions=(
-            encoding.extension(x509.BasicConstraints(ca=True, path_length=None), critical=True),
-            encoding.extension(usage, critical=True),
-            encoding.extension(x509.SubjectKeyIdentifier(identifier), critical=False),
-        ),
-    )
-    if found := lint(encoding.preview(tbs, scheme.identifier), None):
-        raise Defect("the root that was built is not sound: " + "; ".join(map(str, found)))
-    signature = scheme.sign(key, tbs)
-    if not scheme.verify(key.public_key(), signature, tbs):
-        raise Defect("the signature of the new root does not verify")
-    return encoding.assemble(tbs, scheme.identifier, signature)
-
-
-def _check_import(certificate: x509.Certificate, key: PrivateKey) -> None:
-    values = {type(e.value): e.value for e in certificate.extensions}
-    constraints, usage = values.get(x509.BasicConstraints), values.get(x509.KeyUsage)
-    public_key = key.public_key()
-    problems = [str(reason) for reason in weaknesses(public_key)]
-    if not isinstance(constraints, x509.BasicConstraints) or not constraints.ca:
-        problems.append("the certificate is not a CA's (basic constraints)")
-    if isinstance(usage, x509.KeyUsage) and not (usage.key_cert_sign and usage.crl_sign):
-        problems.append("the certificate may not sign certificates and CRLs (key usage)")
-    if certificate.not_valid_after_utc <= clock.now():
-        problems.append("the certificate has expired")
-    if key_type_of(public_key) not in AUTHORITY_KEY_TYPES:
-        problems.append(f"the key is not one of {', '.join(AUTHORITY_KEY_TYPES)}")
-    elif spki(public_key) != spki(certificate.public_key()):  # type: ignore[arg-type]
-        problems.append("the key does not belong to the certificate")
-    if problems:
-        raise BadRequest("this CA cannot be taken over: " + "; ".join(problems), code="bad-authority")
 
 
 def _parent_of(installation: Installation, certificate: x509.Certificate) -> Authority | None:
@@ -224,61 +170,51 @@ def _parent_of(installation: Installation, certificate: x509.Certificate) -> Aut
     )
 
 
-def _record(
-    installation: Installation,
-    caller: Caller,
-    plan: Plan,
-    name: str,
-    generation: int,
-    parent_id: int | None,
-    certificate: bytes,
-    label: str,
-) -> Authority:
+def _record(installation: Installation, caller: Caller, plan: Plan, place: _Place, certificate: bytes) -> Authority:
     parsed = x509.load_der_x509_certificate(certificate)
-    spki_sha256 = sha256(spki(parsed.public_key())).digest()  # type: ignore[arg-type]
-    has_active = any(a.line == plan.line and a.state == State.ACTIVE for a in installation.authorities.all())
-    state = plan.state or (State.PREPARED if has_active else State.ACTIVE)
-    if state is State.ACTIVE and has_active:
-        raise Conflict(
-            f"{plan.line} has an active authority already", hint=f"certwright ca activate {name}, afterwards"
-        )
-    now = clock.timestamp()
     row = {
-        "name": name,
+        "name": place.name,
         "line": plan.line,
-        "generation": generation,
-        "parent_id": parent_id,
-        "state": state.value,
+        "generation": place.generation,
+        "parent_id": place.parent_id,
+        "state": place.state.value,
         "certificate": certificate,
         "serial": encoding.serial_text(parsed.serial_number),
-        "key_label": label,
-        "spki_sha256": spki_sha256,
+        "key_label": place.key_label,
+        "spki_sha256": sha256(spki(parsed.public_key())).digest(),  # type: ignore[arg-type]
         "not_before": int(parsed.not_valid_before_utc.timestamp()),
         "not_after": int(parsed.not_valid_after_utc.timestamp()),
         "crl_shards": plan.crl_shards,
-        "created_at": now,
+        "created_at": clock.timestamp(),
     }
-    lists = [{"shard": shard, "due_at": 0, **_NO_LIST} for shard in (COMPLETE, *range(plan.crl_shards))]
+    active = select(Authority).where(col(Authority.line) == plan.line, col(Authority.state) == State.ACTIVE)
 
     def unit(tx: Transaction) -> None:
-        authority_id = tx.execute(insert(Authority).returning(col(Authority.id)), row).scalar_one()
-        tx.execute(insert(RevocationList), [{"authority_id": authority_id, **entry} for entry in lists])
-        own_key = {"spki_sha256": spki_sha256, "reason": "authority", "blocked_at": now}
-        tx.execute(insert(BlockedKey), own_key)
-        log.append(
-            tx,
-            "authority-created",
-            name,
-            caller.identity,
-            state=state.value,
-            serial=row["serial"],
-            sha256=encoding.fingerprint(certificate),
-            not_after=row["not_after"],
-        )
+        if place.state is State.ACTIVE and tx.execute(active).first() is not None:
+            raise _has_active(plan.line, place.name)
+        _insert(tx, row)
+        details = {key: row[key] for key in _RECORDED}
+        sha = encoding.fingerprint(certificate)
+        log.append(tx, "authority-created", place.name, caller.identity, sha256=sha, **details)
 
     installation.store.write(unit)
     installation.authorities.forget()
-    return installation.authorities.get(name)
+    return installation.authorities.get(place.name)
 
 
-_NO_LIST = {"number": 0, "changes": 0, "this_update": 0, "next_update": 0, "entries": 0, "sha256": b"", "crl": b""}
+def _insert(tx: Transaction, row: Mapping[str, Any]) -> None:
+    """The authority, the places of its CRLs, and its key as one that nobody else is certified for."""
+    authority_id = tx.execute(insert(Authority).returning(col(Authority.id)), row).scalar_one()
+    lists = [
+        {"authority_id": authority_id, "shard": shard, **_NO_LIST} for shard in (COMPLETE, *range(row["crl_shards"]))
+    ]
+    tx.execute(insert(RevocationList), lists)
+    own_key = {"spki_sha256": row["spki_sha256"], "reason": "authority", "blocked_at": row["created_at"]}
+    tx.execute(insert(BlockedKey), own_key)
+
+
+_RECORDED = ("line", "generation", "parent_id", "state", "serial", "key_label", "not_after", "crl_shards", "created_at")
+_NO_LIST = dict.fromkeys(("number", "changes", "this_update", "next_update", "due_at", "entries"), 0) | {
+    "sha256": b"",
+    "crl": b"",
+}

@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple
 
+from cryptography import x509
+
 from ca.access import Role
 from ca.errors import Reason
 from ca.keys.algorithms import KeyType
@@ -39,6 +41,22 @@ def judge(profile: Profile, subject: Subject) -> list[Reason]:
     _lifetime(reasons, profile, subject)
     _names(reasons, profile, subject)
     return reasons
+
+
+def judge_subject(subject: x509.Name) -> list[Reason]:
+    """Why no certificate can carry a subject that somebody wrote: of a CA, or of an OCSP signer."""
+    attributes = list(subject)
+    if not attributes:
+        return [Reason("subject-missing", "a CA has a subject that is not empty", "RFC 5280 4.1.2.4")]
+    return [
+        Reason(
+            "subject-not-printable",
+            f"{attribute.rfc4514_attribute_name} holds what cannot be shown",
+            "RFC 5280 4.1.2.4",
+        )
+        for attribute in attributes
+        if not str(attribute.value).isprintable()
+    ]
 
 
 def _role(reasons: list[Reason], profile: Profile, subject: Subject) -> None:

@@ -23,6 +23,7 @@ from ca.ledger import log
 from ca.models import Answer, Authority, BlockedKey, Certificate, CertificateName, Intent
 from ca.signing import Order
 from ca.store import Store, Transaction, Unit
+from ca.store.many import table_of
 from ca.x509.certificate import algorithm_of, fingerprint, preview, serial_text
 
 PAGE = 500
@@ -64,7 +65,7 @@ class Draft:
             "serial": serial_text(order.serial),
             "authority_id": issuer.id,
             "profile": order.profile.name,
-            "subject": _display_name(decision),
+            "subject": certificates.shown_as(decision.names, _subject(decision), order.spki),
             "shard": order.shard,
             "spki_sha256": sha256(order.spki).digest(),
             "not_before": order.not_before,
@@ -101,9 +102,10 @@ class Draft:
         The guards are asked again: whoever blocks a key first blocks it and then revokes all that carries it, intents
         included. Either that revocation saw our intent, or we see the block here (row 55 of the field's failures).
         """
-        serial = self.row["serial"]
-        completed = {**self.row, "signature": signature, "recorded_at": clock.timestamp()}
+        serial, now = self.row["serial"], clock.timestamp()
+        completed = {**self.row, "signature": signature, "recorded_at": now}
         details: dict[str, Any] = {
+            "at": now,
             "authority": self.authority,
             "profile": self.row["profile"],
             "profile_sha256": self.decision.profile.sha256,
@@ -125,12 +127,8 @@ class Draft:
         return unit
 
 
-def _display_name(decision: Decision) -> str:
-    if decision.subject is not None:
-        return decision.subject.rfc4514_string()
-    if decision.names:
-        return decision.names[0].value
-    return f"key {sha256(decision.request.spki).hexdigest()[:16]}"
+def _subject(decision: Decision) -> str:
+    return "" if decision.subject is None else decision.subject.rfc4514_string()
 
 
 def find_answer(store: Store, decision: Decision) -> Answered | None:
@@ -160,20 +158,37 @@ def abandon_intents(store: Store, *, older_than: int) -> int:
     They become certificates without a signature: listed, and revocable, since that the key has signed them cannot be
     ruled out, only that anybody was given the result. Their idempotency keys are free again. Returns how many.
     """
-    old = select(Intent).where(col(Intent.intended_at) < older_than).order_by(col(Intent.id)).limit(PAGE)
+    issuer = col(Authority.id) == col(Intent.authority_id)
+    old = (
+        select(*_INTENT, col(Authority.name).label("authority"))
+        .join(Authority, issuer)
+        .where(col(Intent.intended_at) < older_than)
+        .order_by(col(Intent.id))
+        .limit(PAGE)
+        .with_for_update(skip_locked=True, of=Intent)
+    )
     now = clock.timestamp()
 
     def unit(tx: Transaction) -> int:
-        rows = tx.execute(old.with_for_update(skip_locked=True)).mappings().all()
+        rows = tx.execute(old).mappings().all()
         for row in rows:
-            kept = {key: value for key, value in row.items() if key not in ("id", "intended_at")}
-            serial = row["serial"]
-            tx.remove(Intent, "serial", serial)
-            tx.add(Certificate, {**kept, "signature": None, "recorded_at": now})
-            for name in certificates.names_of(preview(row["tbs"], algorithm_of(row["tbs"]))):
-                tx.add(CertificateName, {"name": str(name), "serial": serial})
-            tx.execute(delete(Answer).where(col(Answer.serial) == serial))
-            log.append(tx, "issuance-abandoned", serial, "system:recovery", intended_at=row["intended_at"])
+            _abandon(tx, dict(row), now)
         return len(rows)
 
     return store.write(unit)
+
+
+def _abandon(tx: Transaction, row: Mapping[str, Any], now: int) -> None:
+    serial, tbs = row["serial"], row["tbs"]
+    kept = {key: value for key, value in row.items() if key not in ("authority", "intended_at")}
+    tx.remove(Intent, "serial", serial)
+    tx.add(Certificate, {**kept, "signature": None, "recorded_at": now})
+    for name in certificates.names_of(preview(tbs, algorithm_of(tbs))):
+        tx.add(CertificateName, {"name": str(name), "serial": serial})
+    tx.execute(delete(Answer).where(col(Answer.serial) == serial))
+    details = {key: row[key] for key in ("authority", "profile", "requested_by", "renews", "not_after", "intended_at")}
+    tbs_sha256 = sha256(tbs).hexdigest()
+    log.append(tx, "issuance-abandoned", serial, "system:recovery", **details, at=now, tbs_sha256=tbs_sha256)
+
+
+_INTENT = [column for column in table_of(Intent).columns if column.name != "id"]

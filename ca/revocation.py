@@ -130,9 +130,9 @@ def _block(installation: Installation, caller: Caller, spki_sha256: bytes, reaso
     def unit(tx: Transaction) -> bool:
         if tx.execute(select(BlockedKey).where(col(BlockedKey.spki_sha256) == spki_sha256)).first() is not None:
             return False
-        row = {"spki_sha256": spki_sha256, "reason": reason, "blocked_at": clock.timestamp()}
-        tx.execute(insert(BlockedKey), row)
-        log.append(tx, "key-blocked", spki_sha256.hex(), caller.identity, reason=reason)
+        now = clock.timestamp()
+        tx.execute(insert(BlockedKey), {"spki_sha256": spki_sha256, "reason": reason, "blocked_at": now})
+        log.append(tx, "key-blocked", spki_sha256.hex(), caller.identity, reason=reason, at=now)
         return True
 
     return installation.store.write(unit)

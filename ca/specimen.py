@@ -15,7 +15,7 @@ from ca import clock, signing
 from ca.access import Role
 from ca.authority import Issuer, PublicUrls, State, make_issuer
 from ca.errors import PolicyRefusal, Reason
-from ca.hierarchy import Plan, self_signed
+from ca.founding import Plan, self_signed
 from ca.issuance import new_serial
 from ca.keys.algorithms import KeyType, PrivateKey, spki
 from ca.models import Authority

@@ -185,5 +185,6 @@ def _recorded(row: ApiToken) -> dict[str, object]:
         "profiles": row.profiles,
         "attributes": row.attributes,
         "expires_at": row.expires_at,
+        "created_at": row.created_at,
         "secret_sha256": row.secret_sha256.hex(),
     }

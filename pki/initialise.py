@@ -21,7 +21,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from ca import facts, files, hierarchy
 from ca.access import Caller, Role
 from ca.errors import Conflict, KeyUnavailable
-from ca.hierarchy import Plan
+from ca.founding import Plan
 from ca.keys import KeyStore
 from ca.keys.algorithms import KeyType, PrivateKey
 from ca.keys.passphrase import find_passphrase

@@ -21,7 +21,7 @@ from ca.access import Caller, Role
 from ca.authority import Authorities, PublicUrls
 from ca.crl import CrlPolicy, CrlPublisher
 from ca.enrolment import Decision, Wish
-from ca.hierarchy import Plan
+from ca.founding import Plan
 from ca.installation import Installation
 from ca.issuance import Issued
 from ca.keys import KeyStore

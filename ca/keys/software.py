@@ -25,6 +25,7 @@ from ca import der, files
 from ca.errors import Conflict, KeyUnavailable
 from ca.keys import check_label
 from ca.keys.algorithms import KeyType, PrivateKey, spki
+from ca.keys.passphrase import CREDENTIAL, VARIABLE
 from ca.secret import Secret
 
 SCRYPT_N, SCRYPT_R, SCRYPT_P = 1 << 14, 8, 5
@@ -104,7 +105,8 @@ def decrypt_pkcs8(pem: bytes, passphrase: Secret, source: str) -> PrivateKey:
         key = load_pem_private_key(pem, passphrase.reveal().encode())
     except Exception as error:  # noqa: BLE001 - whatever the parser raises, the key cannot be used
         raise KeyUnavailable(
-            f"cannot open {source}: the passphrase is wrong or the file is damaged ({type(error).__name__})"
+            f"cannot open {source}: the passphrase is wrong or the file is damaged ({type(error).__name__})",
+            hint=f"the passphrase comes from {VARIABLE}, else the systemd credential {CREDENTIAL}, else a file",
         ) from None
     named = _FINGERPRINT.match(pem)
     if named is not None and named[1].decode() != _fingerprint(key):  # type: ignore[arg-type]

@@ -7,21 +7,20 @@ tables behind the ledger's back. What was pruned by retention is known from the 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import islice
 from typing import Any
 
 from sqlalchemy import exists, func, select
 from sqlmodel import SQLModel, col
 
-from ca import certificates
+from ca import certificates, clock
 from ca.certificates import Stored
+from ca.ledger import rows
 from ca.ledger.checkpoint import Head, Verifier
 from ca.ledger.verify import Entry, Progress, Report, verify_tree
-from ca.models import ApiToken, Authority, BlockedKey, Certificate, LedgerEntry, Revocation
+from ca.models import ApiToken, Authority, BlockedKey, Certificate, Intent, LedgerEntry, Revocation
 from ca.store import Store
-from ca.x509.certificate import fingerprint
-from ca.x509.revocation_list import REASONS
 
 BATCH = 500
 
@@ -54,9 +53,10 @@ class _Tables:
         self._issued = 0
         self._revoked = 0
         self._states: dict[str, tuple[int | None, str]] = {}
-        self._tokens_revoked: dict[str, int | None] = {}
+        self._tokens_revoked: dict[str, tuple[int | None, object]] = {}
         self._checks: dict[str, Callable[[Sequence[Entry]], None]] = {
             "certificate-issued": self._compare_issued,
+            "issuance-abandoned": self._compare_abandoned,
             "certificate-revoked": self._compare_revoked,
             "authority-created": self._compare_authorities,
             "token-created": self._compare_tokens,
@@ -70,7 +70,7 @@ class _Tables:
             if "state" in entry.body and str(entry.body["action"]).startswith("authority-"):
                 self._states[entry.subject] = (entry.position, str(entry.body["state"]))
             if entry.body.get("action") == "token-revoked":
-                self._tokens_revoked[entry.subject] = entry.position
+                self._tokens_revoked[entry.subject] = (entry.position, entry.body.get("revoked_at"))
         for action, entries in by_action.items():
             if action in self._checks:
                 self._checks[action](entries)
@@ -80,65 +80,120 @@ class _Tables:
             row = self._rows(Authority, Authority.name, [name]).get(name)
             if row is not None and row.state != state:
                 self._changed(position, f"authority {name} is {row.state}, the ledger says {state}")
-        for identity, row in self._rows(ApiToken, ApiToken.id, list(self._tokens_revoked)).items():
-            if row.revoked_at is None:
-                self._changed(self._tokens_revoked[identity], f"the revoked token {row.name} is in force again")
+        self._finish_tokens()
+        self._finish_keys()
+        self._finish_revocations()
         self._find_unrecorded()
 
     def _compare_issued(self, entries: Sequence[Entry]) -> None:
-        stored = {s.serial: s for s in certificates.find_many(self._store, [e.subject for e in entries])}
+        stored = self._stored(entries)
         for entry in entries:
             row = stored.get(entry.subject)
             if row is None or row.signature is None:
-                if int(entry.body.get("not_after", 0)) >= self._pruned_before:
-                    self._report.add("lost", f"certificate {entry.subject} is in the ledger alone", entry.position)
+                self._missed(entry, f"certificate {entry.subject} is in the ledger alone")
                 continue
             self._issued += 1
             self._report.certificates += 1
-            if _differs(row, entry):
-                self._changed(entry.position, f"certificate {entry.subject} is not the one that was issued")
+            if wrong := rows.wrong_in_issued(row, entry):
+                self._changed(entry.position, f"certificate {entry.subject} is not the one that was issued{_in(wrong)}")
+
+    def _compare_abandoned(self, entries: Sequence[Entry]) -> None:
+        stored = self._stored(entries)
+        for entry in entries:
+            row = stored.get(entry.subject)
+            if row is None:
+                self._missed(entry, f"the abandoned certificate {entry.subject} is in the ledger alone")
+            elif wrong := rows.wrong_in_abandoned(row, entry):
+                self._changed(entry.position, f"the abandoned certificate {entry.subject} was changed{_in(wrong)}")
+
+    def _missed(self, entry: Entry, message: str) -> None:
+        """A certificate is not there: lost, unless it may have been pruned."""
+        if int(entry.body.get("not_after", 0)) >= self._pruned_before:
+            self._report.add("lost", message, entry.position)
 
     def _compare_revoked(self, entries: Sequence[Entry]) -> None:
-        rows = self._rows(Revocation, Revocation.serial, [entry.subject for entry in entries])
-        issued = {s.serial for s in certificates.find_many(self._store, [entry.subject for entry in entries])}
+        subjects = [entry.subject for entry in entries]
+        revocations = self._rows(Revocation, Revocation.serial, subjects)
+        columns = ("serial", "authority_id", "shard", "not_after")
+        stored: dict[str, Any] = {}
+        with self._store.read() as connection:
+            for table in (Intent, Certificate):
+                query = select(*(col(getattr(table, name)) for name in columns)).where(col(table.serial).in_(subjects))
+                stored |= {row["serial"]: row for row in connection.execute(query).mappings()}
         for entry in entries:
-            row = rows.get(entry.subject)
+            row = revocations.get(entry.subject)
             if row is not None:
                 self._revoked += 1
-                expected = (entry.body.get("revoked_at"), REASONS.get(str(entry.body.get("reason"))), entry.body["by"])
-                if (row.revoked_at, row.reason, row.revoked_by) != expected:
-                    self._changed(entry.position, f"the revocation of {entry.subject} was changed")
-            elif entry.subject in issued:
+                if wrong := rows.wrong_in_revocation(row, entry, stored.get(entry.subject)):
+                    self._changed(entry.position, f"the revocation of {entry.subject} was changed{_in(wrong)}")
+            elif entry.subject in stored:
                 self._report.add("lost", f"the revocation of {entry.subject} was taken back", entry.position)
 
     def _compare_authorities(self, entries: Sequence[Entry]) -> None:
-        rows = self._rows(Authority, Authority.name, [entry.subject for entry in entries])
+        found = self._rows(Authority, Authority.name, [entry.subject for entry in entries])
         for entry in entries:
-            row = rows.get(entry.subject)
+            row = found.get(entry.subject)
             if row is None:
                 self._report.add("lost", f"authority {entry.subject} is in the ledger alone", entry.position)
-            elif (fingerprint(row.certificate), row.serial) != (entry.body.get("sha256"), entry.body.get("serial")):
-                self._changed(
-                    entry.position, f"authority {entry.subject} has another certificate than it was made with"
-                )
+            elif wrong := rows.wrong_in_authority(row, entry):
+                self._changed(entry.position, f"authority {entry.subject} is not what was made{_in(wrong)}")
 
     def _compare_tokens(self, entries: Sequence[Entry]) -> None:
-        rows = self._rows(ApiToken, ApiToken.id, [entry.subject for entry in entries])
+        found = self._rows(ApiToken, ApiToken.id, [entry.subject for entry in entries])
         for entry in entries:
-            row = rows.get(entry.subject)
+            row = found.get(entry.subject)
             if row is None:
                 self._report.add("lost", f"token {entry.body.get('name')} is in the ledger alone", entry.position)
-                continue
-            recorded = {key: getattr(row, key) for key in ("name", "role", "profiles", "attributes", "expires_at")}
-            recorded["secret_sha256"] = row.secret_sha256.hex()
-            if any(entry.body.get(key) != value for key, value in recorded.items()):
-                self._changed(entry.position, f"token {row.name} is not what it was made as")
+            elif wrong := rows.wrong_in_token(row, entry):
+                self._changed(entry.position, f"token {row.name} is not what it was made as{_in(wrong)}")
 
     def _compare_blocked(self, entries: Sequence[Entry]) -> None:
-        rows = self._rows(BlockedKey, BlockedKey.spki_sha256, [bytes.fromhex(entry.subject) for entry in entries])
+        found = self._rows(BlockedKey, BlockedKey.spki_sha256, [bytes.fromhex(entry.subject) for entry in entries])
         for entry in entries:
-            if bytes.fromhex(entry.subject) not in rows:
+            row = found.get(bytes.fromhex(entry.subject))
+            if row is None:
                 self._report.add("lost", f"the block on key {entry.subject[:16]}... was taken back", entry.position)
+            elif wrong := rows.wrong_in_blocked(row, entry):
+                self._changed(entry.position, f"the block on key {entry.subject[:16]}... was changed{_in(wrong)}")
+
+    def _finish_tokens(self) -> None:
+        """A token is revoked exactly if the ledger says so, and since when."""
+        with self._store.read() as connection:
+            revoked = {row.id: row for row in connection.execute(_TOKENS.where(col(ApiToken.revoked_at).is_not(None)))}
+        for identity, found in revoked.items():
+            if identity not in self._tokens_revoked:
+                self._report.add("added", f"token {found.name} is revoked, which no ledger entry says")
+        for identity, (position, at) in self._tokens_revoked.items():
+            row = revoked.get(identity)
+            if row is not None and row.revoked_at != at:
+                self._changed(position, f"the revocation of token {row.name} was changed")
+            elif row is None and self._rows(ApiToken, ApiToken.id, [identity]):
+                self._changed(position, f"the revoked token {identity} is in force again")
+
+    def _finish_keys(self) -> None:
+        """Every CA's key is blocked, and besides these only what an entry blocked."""
+        with self._store.read() as connection:
+            authorities = list(connection.execute(select(Authority)))
+            blocked = {row.spki_sha256: row for row in connection.execute(select(BlockedKey))}
+        for authority in authorities:
+            row = blocked.pop(authority.spki_sha256, None)
+            if row is None:
+                self._report.add("lost", f"the key of {authority.name} is not blocked any more")
+            elif (row.reason, row.blocked_at) != ("authority", authority.created_at):
+                self._report.add("changed", f"the block on the key of {authority.name} was changed")
+        for batch in _batches(list(blocked)):
+            known = self._rows(LedgerEntry, LedgerEntry.subject, [key.hex() for key in batch])
+            for key in batch:
+                if key.hex() not in known:
+                    self._report.add("added", f"the block on key {key.hex()[:16]}... is in no ledger entry")
+
+    def _finish_revocations(self) -> None:
+        """Nothing left the lists before its certificate had expired: a CRL's number is never below its time."""
+        left = col(Revocation.last_listed)
+        early = select(col(Revocation.serial)).where(left <= col(Revocation.not_after)).limit(10)
+        with self._store.read() as connection:
+            for (serial,) in connection.execute(early):
+                self._report.add("changed", f"certificate {serial} was taken off the CRLs before it expired")
 
     def _find_unrecorded(self) -> None:
         """Rows that no entry speaks of: issued, revoked or granted behind the ledger's back."""
@@ -163,29 +218,39 @@ class _Tables:
     def _changed(self, position: int | None, message: str) -> None:
         self._report.add("changed", message, position)
 
+    def _stored(self, entries: Sequence[Entry]) -> dict[str, Stored]:
+        return {row.serial: row for row in certificates.find_many(self._store, [entry.subject for entry in entries])}
+
     def _rows(self, table: type[SQLModel], key: Any, values: Iterable[Any]) -> dict[Any, Any]:
         with self._store.read() as connection:
-            rows = connection.execute(select(table).where(col(key).in_(list(values)))).all()
-        return {getattr(row, key.key): row for row in rows}
+            found = connection.execute(select(table).where(col(key).in_(list(values)))).all()
+        return {getattr(row, key.key): row for row in found}
 
     def _horizon(self) -> int:
-        """Up to which expiry certificates were pruned, as the ledger says."""
+        """Up to which expiry certificates were pruned, as the ledger says; what has not expired, nobody prunes."""
         with self._store.read() as connection:
             bodies = connection.execute(select(col(LedgerEntry.body)).where(col(LedgerEntry.subject) == "retention"))
             found = [json.loads(row.body) for row in bodies]
-        pruned = [int(body["before"]) for body in found if body.get("action") == "certificates-pruned"]
+        now = clock.timestamp()
+        pruned = [
+            min(int(body["before"]), int(body["at"]), now)
+            for body in found
+            if body.get("action") == "certificates-pruned"
+        ]
         return max(pruned, default=0)
 
 
-def _differs(row: Stored, entry: Entry) -> bool:
-    body = entry.body
-    return (
-        fingerprint(row.der) != body.get("sha256")
-        or (row.authority, row.profile, row.requested_by)
-        != (body.get("authority"), body.get("profile"), body.get("by"))
-        or (row.not_after, row.renews) != (body.get("not_after"), body.get("renews"))
-    )
+def _in(wrong: Sequence[str]) -> str:
+    return f" ({', '.join(wrong)})"
+
+
+def _batches(items: Sequence[Any]) -> Iterator[Sequence[Any]]:
+    for start in range(0, len(items), BATCH):
+        yield items[start : start + BATCH]
 
 
 def _spoken_of(subject: Any) -> Any:
     return exists().where(col(LedgerEntry.subject) == col(subject))
+
+
+_TOKENS = select(col(ApiToken.id), col(ApiToken.name), col(ApiToken.revoked_at))

@@ -129,6 +129,7 @@ class _Heads:
             self._next = next(self._stored, None)
         if self._kept is not None and self._kept.size == edge.size:
             self._judge(edge, self._kept, "the head that was kept")
+            self._newest = max(self._newest, edge.size)
 
     def _judge(self, edge: Edge, head: Head, what: str) -> None:
         if edge.root() == head.root:
@@ -136,12 +137,18 @@ class _Heads:
                 self._last_good = edge.size
             return
         if not self._is_broken:
-            first, last = self._last_good, edge.size - 1
-            place = f"entry {first}" if first == last else f"an entry from {first} to {last}"
-            self._report.add(
-                "changed", f"{place} is not what it was: {what} at size {head.size} has another root", first
-            )
+            self._name_place(self._last_good, edge.size - 1, f"{what} at size {head.size} has another root")
         self._is_broken = True
+
+    def _name_place(self, first: int, last: int, evidence: str) -> None:
+        """Name where the tree was changed, unless an entry there has been found out by itself."""
+        found_out = [f.position for f in self._report.findings if f.position is not None and f.position >= first]
+        if found_out:
+            message = f"{evidence}: entry {min(found_out)} is a reason; others from {first} on may have changed, too"
+            self._report.add("changed", message)
+        else:
+            place = f"entry {first}" if first == last else f"an entry from {first} to {last}"
+            self._report.add("changed", f"{place} is not what it was: {evidence}", first)
 
     def finish(self, edge: Edge) -> None:
         beyond = [h for h in (self._next, self._kept) if h is not None and h.size > edge.size]

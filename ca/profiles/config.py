@@ -34,7 +34,12 @@ def format_duration(duration: timedelta) -> str:
     return f"{seconds // _SECONDS[unit]}{unit}"
 
 
-Duration = Annotated[timedelta, BeforeValidator(parse_duration)]
+def _duration(value: object) -> timedelta:
+    return value if isinstance(value, timedelta) else parse_duration(value)
+
+
+Duration = Annotated[timedelta, BeforeValidator(_duration)]
+"""A file says text; a default, which is validated like what a file says, is a duration already."""
 
 
 class _Table(BaseModel):

@@ -14,7 +14,7 @@ from cryptography.hazmat.primitives.serialization import Encoding
 
 from ca import clock, hierarchy, revocation
 from ca.errors import BadRequest, Conflict, Forbidden, KeyUnavailable, PolicyRefusal
-from ca.hierarchy import Plan
+from ca.founding import Plan
 from ca.installation import Installation
 from ca.keys.algorithms import KeyType, PrivateKey, spki
 from ca.keys.memory import MemoryKeyStore
@@ -201,9 +201,6 @@ def test_a_store_that_takes_no_keys_says_so(empty: Installation, make: Callable[
     assert caught.value.code == "key-import-unsupported"
 
 
-@pytest.mark.xfail(
-    strict=True, reason="ca/hierarchy.py:import_authority keeps the key before it knows that the CA is new"
-)
 def test_importing_twice_keeps_no_second_key(empty: Installation, make: Callable[..., Foreign]) -> None:
     """The same CA a second time is a conflict, and no further copy of its private key stays here."""
     foreign = make("root")

@@ -13,7 +13,7 @@ from ca import clock, crl, hierarchy, revocation
 from ca.authority import State
 from ca.crl import COMPLETE, CrlPolicy, CrlPublisher
 from ca.errors import KeyUnavailable, NotFound
-from ca.hierarchy import Plan
+from ca.founding import Plan
 from ca.installation import Installation
 from ca.issuance import Issued
 from ca.keys.algorithms import KeyType

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from ca import files
 from ca.errors import Misconfigured
-from ca.hierarchy import Plan, self_signed
+from ca.founding import Plan, self_signed
 from ca.keys.algorithms import KeyType
 from tests import peer, rig
 

@@ -82,14 +82,12 @@ def named_places(report: Report) -> range:
     return range(int(between[1]), int(between[2]) + 1)
 
 
-def cases(attacks: Sequence[Attack], *, vague: Sequence[str]) -> list[Any]:
-    """Attacks as parameters; the `vague` ones are found, but not yet named as exactly as they could be."""
-    reason = "ca/ledger/verify.py:_judge names a range although an entry inside it was found out already"
-    mark = pytest.mark.xfail(strict=True, reason=reason)
-    return [pytest.param(one, id=one.name, marks=[mark] if one.name in vague else []) for one in attacks]
+def cases(attacks: Sequence[Attack]) -> list[Any]:
+    """Attacks as parameters."""
+    return [pytest.param(one, id=one.name) for one in attacks]
 
 
-@pytest.mark.parametrize("what", cases(NAIVE, vague=["hash edited", "entry inserted, hash missing"]))
+@pytest.mark.parametrize("what", cases(NAIVE))
 def test_careless_tampering_is_named_exactly(kept: Kept, what: Attack) -> None:
     """Who leaves a trace in the tree itself is found at the very entry, with no more than one head kept elsewhere."""
     attack(kept.installation.store, what, kept.target, forget_heads=False)
@@ -99,7 +97,7 @@ def test_careless_tampering_is_named_exactly(kept: Kept, what: Attack) -> None:
 
 
 @pytest.mark.parametrize("forget_heads", [False, True], ids=["heads left", "later heads deleted"])
-@pytest.mark.parametrize("what", cases(CAREFUL, vague=[]))
+@pytest.mark.parametrize("what", cases(CAREFUL))
 def test_careful_tampering_is_found_between_two_heads(kept: Kept, what: Attack, forget_heads: bool) -> None:
     """Who recomputes hashes and positions is found, too: the first finding's range contains the place."""
     attack(kept.installation.store, what, kept.target, forget_heads=forget_heads)
@@ -112,7 +110,7 @@ def test_careful_tampering_is_found_between_two_heads(kept: Kept, what: Attack, 
 
 
 @pytest.mark.parametrize("forget_heads", [False, True], ids=["heads left", "later heads deleted"])
-@pytest.mark.parametrize("what", cases(CAREFUL, vague=[one.name for one in CAREFUL if not one.exact]))
+@pytest.mark.parametrize("what", cases(CAREFUL))
 def test_a_kept_export_names_the_place(kept: Kept, what: Attack, forget_heads: bool) -> None:
     """Who also kept the leaf hashes is told the very entry, however carefully it was done."""
     attack(kept.installation.store, what, kept.target, forget_heads=forget_heads)

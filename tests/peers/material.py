@@ -21,7 +21,7 @@ from ca import clock, crl, enrolment, hierarchy, issuance, revocation
 from ca.authority import State
 from ca.crl import COMPLETE, CrlPolicy, CrlPublisher
 from ca.enrolment import Wish
-from ca.hierarchy import Plan
+from ca.founding import Plan
 from ca.installation import Installation
 from ca.issuance import Issued
 from ca.keys.algorithms import KeyType, PrivateKey

@@ -125,9 +125,9 @@ def test_a_holder_is_remembered_for_a_second_at_most(world: World, tick: Callabl
     assert client.get(ME).status_code == 200
     revoke(world, holder.serial)
     answers = []
-    for _ in range(11):
+    for _ in range(9):
         answers.append(client.get(ME).status_code)
-        tick(0.1)
+        tick(0.125)
     assert answers[-1] == 401
     assert answers == sorted(answers)
 
@@ -138,9 +138,9 @@ def test_a_token_is_remembered_for_a_second_at_most(world: World, tick: Callable
     assert client.get(ME).status_code == 200
     tokens.revoke_token(world.installation, rig.ADMIN, "ci")
     answers = []
-    for _ in range(11):
+    for _ in range(9):
         answers.append(client.get(ME).status_code)
-        tick(0.1)
+        tick(0.125)
     assert answers[-1] == 401
     assert answers == sorted(answers)
 
@@ -217,7 +217,6 @@ def test_a_role_takes_nothing_away(world_with: Worlds, role: str) -> None:
         assert world.as_(ops.credential).post(path, json={"csr": csr(place=61)}).status_code == 201
 
 
-@pytest.mark.xfail(strict=True, reason="ca/enrolment.py: authorise_renewal asks for the profiles of requesters alone")
 @pytest.mark.parametrize("role", [Role.OPERATOR, Role.ADMIN])
 def test_a_token_for_one_profile_renews_no_other(world: World, role: Role) -> None:
     """The profiles that a token names bind it at both doors: what it may not issue it may not renew with a new key."""

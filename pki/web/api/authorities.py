@@ -8,7 +8,7 @@ from ca import crl, hierarchy
 from ca.access import Operation
 from ca.authority import State
 from ca.errors import BadRequest, Forbidden
-from ca.hierarchy import Plan
+from ca.founding import Plan
 from ca.keys.algorithms import KeyType, PrivateKey, key_type_of
 from ca.models import Authority
 from ca.secret import Secret
