@@ -19,7 +19,7 @@ from sqlmodel import col
 
 from ca import clock
 from ca.authority import Issuer, State
-from ca.errors import Defect
+from ca.errors import CertwrightError, Defect
 from ca.installation import Installation
 from ca.ledger import log
 from ca.models import Authority, Revocation, RevocationList
@@ -78,25 +78,40 @@ class CrlPublisher:
         self._not_before: dict[str, float] = {}
 
     def publish_due(self, *, limit: int = 1000) -> list[Published]:
-        """Rebuild the lists whose time has come or that a revocation touched; shards first, then complete lists."""
-        done = []
+        """Rebuild the lists whose time has come or that a revocation touched; shards first, then complete lists.
+
+        A CA whose key does not work keeps no other's lists from being made: its error is raised in the end.
+        """
+        done: list[Published] = []
+        failed: dict[str, CertwrightError] = {}
         for authority, shard in self._due(limit):
-            issuer = self._installation.authorities.issuer(authority)
-            if shard == COMPLETE and clock.monotonic() < self._not_before.get(authority, 0):
+            if authority in failed or (shard == COMPLETE and clock.monotonic() < self._not_before.get(authority, 0)):
                 continue
-            started = clock.monotonic()
-            published = self._rebuild(issuer, shard)
-            if shard == COMPLETE:
-                self._not_before[authority] = started + (clock.monotonic() - started) * THROTTLE
+            try:
+                published = self._publish(authority, shard)
+            except CertwrightError as error:
+                failed[authority] = error
+                continue
             if published is not None:
                 done.append(published)
+        for failure in failed.values():
+            raise failure
         return done
 
+    def _publish(self, authority: str, shard: int) -> Published | None:
+        started = clock.monotonic()
+        published = self._rebuild(self._installation.authorities.issuer(authority), shard)
+        if shard == COMPLETE:
+            self._not_before[authority] = started + (clock.monotonic() - started) * THROTTLE
+        return published
+
     def _due(self, limit: int) -> list[tuple[str, int]]:
+        now = clock.timestamp()
         query = (
             select(col(Authority.name), col(RevocationList.shard))
             .join(Authority, col(Authority.id) == col(RevocationList.authority_id))
-            .where(col(RevocationList.due_at) <= clock.timestamp(), col(Authority.state) != State.RETIRED)
+            .where(col(RevocationList.due_at) <= now, col(Authority.state) != State.RETIRED)
+            .where(col(Authority.not_after) > now)  # a list would end before it begins
             .order_by(col(RevocationList.shard) == COMPLETE, col(RevocationList.due_at))
             .limit(limit)
         )

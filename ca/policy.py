@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from cryptography import x509
+from cryptography.x509.oid import NameOID
 
 from ca.access import Role
 from ca.errors import Reason
@@ -21,6 +22,15 @@ from ca.x509.names import Kind, Name
 
 MOST_REASONS = 20
 """How many names a refusal spells out; the rest is a number."""
+
+LONGEST_ATTRIBUTE = 64
+"""What RFC 5280 appendix A.1 allows for most attributes of a subject, and we for those that it does not limit."""
+_LONGEST = {
+    NameOID.LOCALITY_NAME: 128,
+    NameOID.STATE_OR_PROVINCE_NAME: 128,
+    NameOID.EMAIL_ADDRESS: 255,
+    NameOID.USER_ID: 256,
+}
 
 
 class Subject(NamedTuple):
@@ -48,15 +58,14 @@ def judge_subject(subject: x509.Name) -> list[Reason]:
     attributes = list(subject)
     if not attributes:
         return [Reason("subject-missing", "a CA has a subject that is not empty", "RFC 5280 4.1.2.4")]
-    return [
-        Reason(
-            "subject-not-printable",
-            f"{attribute.rfc4514_attribute_name} holds what cannot be shown",
-            "RFC 5280 4.1.2.4",
-        )
-        for attribute in attributes
-        if not str(attribute.value).isprintable()
-    ]
+    reasons = []
+    for attribute in attributes:
+        value, what = str(attribute.value), attribute.rfc4514_attribute_name
+        if not value.isprintable():
+            reasons.append(Reason("subject-not-printable", f"{what} holds what cannot be shown", "RFC 5280 4.1.2.4"))
+        if len(value) > (limit := _LONGEST.get(attribute.oid, LONGEST_ATTRIBUTE)):
+            reasons.append(Reason("subject-too-long", f"{what} has more than {limit} characters", "RFC 5280 A.1"))
+    return reasons
 
 
 def _role(reasons: list[Reason], profile: Profile, subject: Subject) -> None:

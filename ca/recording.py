@@ -6,7 +6,7 @@ fits an intent that nobody has given up. Read `ca/issuance.py` for the story the
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 from typing import Any
@@ -14,17 +14,18 @@ from typing import Any
 from sqlalchemy import bindparam, delete, select
 from sqlmodel import col
 
-from ca import certificates, clock
+from ca import certificates, clock, revocation
 from ca.authority import Issuer, State
 from ca.certificates import Stored
 from ca.enrolment import Decision
 from ca.errors import Conflict, Defect, PolicyRefusal, Reason, Unavailable
 from ca.ledger import log
-from ca.models import Answer, Authority, BlockedKey, Certificate, CertificateName, Intent
+from ca.models import Answer, Authority, BlockedKey, Certificate, CertificateName, Intent, Revocation
 from ca.signing import Order
 from ca.store import Store, Transaction, Unit
 from ca.store.many import table_of
 from ca.x509.certificate import algorithm_of, fingerprint, preview, serial_text
+from ca.x509.revocation_list import RevocationReason
 
 PAGE = 500
 
@@ -170,9 +171,10 @@ def abandon_intents(store: Store, *, older_than: int) -> int:
     now = clock.timestamp()
 
     def unit(tx: Transaction) -> int:
-        rows = tx.execute(old).mappings().all()
+        rows = [dict(row) for row in tx.execute(old).mappings()]
         for row in rows:
-            _abandon(tx, dict(row), now)
+            _abandon(tx, row, now)
+        _revoke_blocked(tx, rows, now)
         return len(rows)
 
     return store.write(unit)
@@ -189,6 +191,16 @@ def _abandon(tx: Transaction, row: Mapping[str, Any], now: int) -> None:
     details = {key: row[key] for key in ("authority", "profile", "requested_by", "renews", "not_after", "intended_at")}
     tbs_sha256 = sha256(tbs).hexdigest()
     log.append(tx, "issuance-abandoned", serial, "system:recovery", **details, at=now, tbs_sha256=tbs_sha256)
+
+
+def _revoke_blocked(tx: Transaction, rows: Sequence[Mapping[str, Any]], now: int) -> None:
+    """An intent may be committed just behind the block of its key, unseen by it: then it is revoked here."""
+    keys, serials = ({row[column] for row in rows} for column in ("spki_sha256", "serial"))
+    blocked = set(tx.execute(_BLOCKED, {"values": list(keys)}).scalars())
+    query = select(col(Revocation.serial)).where(col(Revocation.serial).in_(serials))
+    revoked = set(tx.execute(query).scalars())
+    left = [row for row in rows if row["spki_sha256"] in blocked and row["serial"] not in revoked]
+    revocation.record(tx, left, "system:recovery", RevocationReason.KEY_COMPROMISE, now)
 
 
 _INTENT = [column for column in table_of(Intent).columns if column.name != "id"]

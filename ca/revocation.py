@@ -7,7 +7,7 @@ the same time is either seen by the second step or refused because of the first 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -25,6 +25,7 @@ from ca.store import Transaction
 from ca.x509.revocation_list import REASONS, RevocationReason
 
 PAGE = 200
+TRIES = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +71,7 @@ def revoke_key(installation: Installation, caller: Caller, spki_sha256: bytes, r
 def revoke_matching(
     installation: Installation, caller: Caller, query: Query, reason: RevocationReason, *, dry_run: bool = False
 ) -> Revoked:
-    """Revoke every valid certificate that a query finds, page by page; with `dry_run` only say which."""
+    """Revoke every unexpired certificate that a query finds, page by page; with `dry_run` only say which."""
     caller.must(Operation.REVOKE_ANY)
     if query == Query():
         raise BadRequest(
@@ -81,7 +82,9 @@ def revoke_matching(
     authorities = {row.serial for row in installation.authorities.all()}
     while True:
         page, cursor = certificates.page(installation.store, query, cursor=cursor, limit=PAGE)
-        serials = [stored.serial for stored in page if stored.state == "valid" and stored.serial not in authorities]
+        # What was given up may have been signed: it goes, too.
+        live = [stored for stored in page if stored.state != "revoked" and stored.not_after >= clock.timestamp()]
+        serials = [stored.serial for stored in live if stored.serial not in authorities]
         if serials and not dry_run:
             serials = list(_revoke_all(installation, caller, serials, reason).serials)
         done += serials
@@ -141,7 +144,10 @@ def _block(installation: Installation, caller: Caller, spki_sha256: bytes, reaso
 def _revoke_all(
     installation: Installation, caller: Caller, serials: Sequence[str], reason: RevocationReason
 ) -> Revoked:
-    """Revoke those that are neither revoked nor expired, in one transaction."""
+    """Revoke those that are neither revoked nor expired, in one transaction.
+
+    When another replica revokes one of them at the same moment, the database refuses the second row: look again.
+    """
     now = clock.timestamp()
     queries = [
         select(col(table.serial), col(table.authority_id), col(table.shard), col(table.not_after))
@@ -151,24 +157,25 @@ def _revoke_all(
     ]
 
     def unit(tx: Transaction) -> tuple[str, ...]:
-        found = {row.serial: row for query in queries for row in tx.execute(query)}.values()
-        for row in found:
-            tx.add(Revocation, _revocation(row, caller, reason, now))
-            log.append(tx, "certificate-revoked", row.serial, caller.identity, reason=reason.word, revoked_at=now)
-        for authority_id in {row.authority_id for row in found}:
-            crl.touch(tx, authority_id, [row.shard for row in found if row.authority_id == authority_id])
-        return tuple(row.serial for row in found)
+        found = {row.serial: dict(row) for query in queries for row in tx.execute(query).mappings()}
+        record(tx, list(found.values()), caller.identity, reason, now)
+        return tuple(found)
 
-    return Revoked(installation.store.write(unit), reason, now)
+    for _ in range(TRIES):
+        try:
+            return Revoked(installation.store.write(unit), reason, now)
+        except Conflict:
+            continue
+    raise Conflict("others keep revoking the same certificates; ask again", code="changed-meanwhile")
 
 
-def _revocation(row: Any, caller: Caller, reason: RevocationReason, now: int) -> dict[str, Any]:
-    return {
-        "serial": row.serial,
-        "authority_id": row.authority_id,
-        "shard": row.shard,
-        "reason": int(reason),
-        "revoked_at": now,
-        "not_after": row.not_after,
-        "revoked_by": caller.identity,
-    }
+def record(
+    tx: Transaction, certificates: Sequence[Mapping[str, Any]], by: str, reason: RevocationReason, now: int
+) -> None:
+    """Write that certificates (rows with serial, authority, shard and end) are revoked, and make their lists due."""
+    for row in certificates:
+        kept = {key: row[key] for key in ("serial", "authority_id", "shard", "not_after")}
+        tx.add(Revocation, {**kept, "reason": int(reason), "revoked_at": now, "revoked_by": by})
+        log.append(tx, "certificate-revoked", row["serial"], by, reason=reason.word, revoked_at=now)
+    for authority_id in {row["authority_id"] for row in certificates}:
+        crl.touch(tx, authority_id, [row["shard"] for row in certificates if row["authority_id"] == authority_id])

@@ -81,7 +81,11 @@ def create_token(installation: Installation, caller: Caller, grant: Grant) -> tu
 def revoke_token(installation: Installation, caller: Caller, identity: str) -> ApiToken:
     """End a token, by its id or its name."""
     caller.must(Operation.MANAGE_TOKENS)
-    row = next((row for row in _all(installation) if identity in (row.id, row.name)), None)
+    rows = _all(installation)
+    # An id is nobody else's, whatever others call their tokens.
+    row = next((row for row in rows if row.id == identity), None) or next(
+        (row for row in rows if row.name == identity), None
+    )
     if row is None:
         raise NotFound(f"there is no token {identity!r}", code="unknown-token", hint="certwright token list")
     if row.revoked_at is not None:

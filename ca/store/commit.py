@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import queue
+import sqlite3
 import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from hashlib import sha256
@@ -46,7 +47,8 @@ class Transaction:
     """The shared transaction, as a unit sees it.
 
     `add`, `remove` and `refuse_if_any` are for the many: what all units ask for is done with a few large statements,
-    refusals first. `execute` is for the few: it first does what was asked for so far, then runs at once.
+    refusals last, so that they see what the batch itself has added. `execute` is for the few: it first does what was
+    asked for so far, then runs at once.
     """
 
     def __init__(self, connection: Connection) -> None:
@@ -84,14 +86,14 @@ class Transaction:
         refusals, self._refusals = self._refusals, {}
         removed, self._removed = self._removed, {}
         added, self._added = self._added, {}
-        for statement, (values, refusal) in refusals.items():
-            if any_row(self._connection, statement, values):
-                raise refusal()
         for (table, key), keys in removed.items():
             if delete_many(self._connection, table, key, keys) != len(keys):
                 raise StaleChange("what this change relied on has changed meanwhile")
         for table, rows in added.items():
             insert_many(self._connection, table, rows)
+        for statement, (values, refusal) in refusals.items():
+            if any_row(self._connection, statement, values):
+                raise refusal()
 
 
 class _Ticket(Generic[T]):
@@ -121,6 +123,7 @@ class GroupCommit:
         self._queue: queue.SimpleQueue[Sequence[_Ticket[Any]] | None] = queue.SimpleQueue()
         self._turns: dict[asyncio.AbstractEventLoop, list[_Ticket[Any]]] = {}
         self._closed = threading.Event()
+        self._door = threading.Lock()
         self.batches = 0
         self.units = 0
         self._thread = threading.Thread(target=self._run, name=name, daemon=True)
@@ -151,9 +154,12 @@ class GroupCommit:
 
     def close(self) -> None:
         """Finish what is queued, then stop and close the connection."""
-        if not self._closed.is_set():
+        with self._door:
+            was_closed = self._closed.is_set()
             self._closed.set()
-            self._queue.put(None)
+            if not was_closed:
+                self._queue.put(None)
+        if not was_closed:
             self._thread.join()
             self._disconnect()
 
@@ -166,9 +172,10 @@ class GroupCommit:
             _release(turn)
 
     def _put(self, tickets: Sequence[_Ticket[Any]]) -> None:
-        if self._closed.is_set():
-            raise StoreUnavailable("the store is closed")
-        self._queue.put(tickets)
+        with self._door:  # nobody may be put behind the end, where nobody is taken
+            if self._closed.is_set():
+                raise StoreUnavailable("the store is closed")
+            self._queue.put(tickets)
 
     def _run(self) -> None:
         while (batch := self._next_batch()) is not None:
@@ -200,7 +207,7 @@ class GroupCommit:
         except SQLAlchemyError as error:
             if not isinstance(error, IntegrityError):
                 self._disconnect()
-                if not _is_transient(error):
+                if not (_is_transient(error) or _is_of_a_statement(error)):
                     _fail(batch, _as_ours(error))
                     return
             self._one_by_one(batch, error)
@@ -278,6 +285,14 @@ def _as_ours(error: Exception) -> Exception:
         return Conflict("it clashes with what is stored", code="duplicate")
     reason = str(error.orig).strip().splitlines()[0] if isinstance(error, DBAPIError) and error.orig else str(error)
     return StoreUnavailable(f"the database did not take it: {reason}")
+
+
+def _is_of_a_statement(error: SQLAlchemyError) -> bool:
+    """Whether one statement was wrong, rather than the database unable: then its neighbours need not fail with it."""
+    origin = getattr(error, "orig", None)
+    if (state := getattr(origin, "sqlstate", None)) is not None:
+        return str(state)[:2] in ("21", "22", "42")
+    return getattr(origin, "sqlite_errorcode", None) == sqlite3.SQLITE_ERROR
 
 
 def _is_transient(error: SQLAlchemyError) -> bool:

@@ -82,23 +82,25 @@ class ProcessLock:
     """An advisory lock on a file that says who holds it."""
 
     def __init__(self, path: Path) -> None:
-        self._path = path
-        self._descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
         try:
-            fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            holder = os.read(self._descriptor, 32).decode(errors="replace").strip() or "unknown"
-            os.close(self._descriptor)
+            holder = os.read(descriptor, 32).decode(errors="replace").strip() or "unknown"
+            os.close(descriptor)
             raise StateLocked(
                 f"{path.with_suffix('')} is in use by process {holder}; SQLite serves one process only",
                 hint="stop that process, talk to it with --server or its socket, or move to PostgreSQL",
             ) from None
-        os.ftruncate(self._descriptor, 0)
-        os.pwrite(self._descriptor, f"{os.getpid()}\n".encode(), 0)
+        os.ftruncate(descriptor, 0)
+        os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
+        self._descriptor: int | None = descriptor
 
     def release(self) -> None:
         """Let others in. The file stays: removing it would let two processes lock two different files."""
-        os.close(self._descriptor)
+        descriptor, self._descriptor = self._descriptor, None
+        if descriptor is not None:
+            os.close(descriptor)
 
 
 def open_store(url: str) -> Store:
@@ -122,7 +124,10 @@ def _open_sqlite(url: str) -> Store:
     path = make_url(url).database
     if not path or path == ":memory:":
         raise Misconfigured("an SQLite database needs a file")
-    lock = ProcessLock(Path(path).with_name(Path(path).name + ".lock"))
+    try:
+        lock = ProcessLock(Path(path).with_name(Path(path).name + ".lock"))
+    except (OSError, ValueError) as error:
+        raise _unusable(path, error) from error
     try:
         if not Path(path).exists():
             os.close(os.open(path, os.O_CREAT | os.O_CLOEXEC, 0o600))
@@ -132,10 +137,17 @@ def _open_sqlite(url: str) -> Store:
         reading = create_engine(url, pool_size=8, max_overflow=32, connect_args={"check_same_thread": False})
         _on_connect(reading, "PRAGMA wal_autocheckpoint=0", "PRAGMA query_only=ON")
         _migrate(writing)
-    except BaseException:
+    except BaseException as error:
         lock.release()
+        if isinstance(error, OSError):
+            raise _unusable(path, error) from error
         raise
     return Store(reading, writing, lock)
+
+
+def _unusable(path: str, error: OSError | ValueError) -> Misconfigured:
+    reason = error.strerror if isinstance(error, OSError) else str(error)
+    return Misconfigured(f"{path} cannot be a database: {reason}", hint="name a file in a directory that is ours")
 
 
 def _open_postgresql(url: str) -> Store:

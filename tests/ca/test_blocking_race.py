@@ -15,7 +15,7 @@ from sqlmodel import col
 
 from ca import issuance, revocation
 from ca.enrolment import Decision
-from ca.errors import Conflict, PolicyRefusal
+from ca.errors import PolicyRefusal
 from ca.installation import Installation
 from ca.keys.algorithms import KeyType, spki
 from ca.models import BlockedKey, Certificate, Revocation
@@ -112,11 +112,6 @@ def test_a_block_is_seen_by_the_other_replica_at_once(replicas: list[Installatio
             rig.issue(replicas[1 - turn % 2], key=key)
 
 
-@pytest.mark.xfail(
-    strict=True,
-    raises=Conflict,
-    reason="ca/revocation.py:_revoke_all fails as a whole when another replica revokes one of its certificates meanwhile",
-)
 def test_two_replicas_may_revoke_the_same_certificate(replicas: list[Installation]) -> None:
     """All that carries a key is revoked, although somebody else revokes one of these at the same moment."""
     issued = [rig.issue(replicas[0]) for _ in range(5)]

@@ -130,9 +130,6 @@ def test_a_list_ends_with_its_authority(installation: Installation) -> None:
     assert {load_crl(installation, shard=shard).next_update_utc for shard in (COMPLETE, *SHARDS)} == {end}
 
 
-@pytest.mark.xfail(
-    strict=True, reason="ca/crl.py:_rebuild goes on for an expired CA and ends its lists before they begin"
-)
 def test_no_list_ends_before_it_begins(installation: Installation) -> None:
     """Whenever a list is made, it is good for some time, or it is not made at all."""
     end = clock.from_timestamp(installation.authorities.get("issuing").not_after)
@@ -180,7 +177,6 @@ def test_tainted_authorities_still_publish_and_retired_do_not(installation: Inst
     assert {status.authority for status in crl.statuses(installation)} == {"root-1"}
 
 
-@pytest.mark.xfail(strict=True, reason="ca/crl.py:publish_due lets one broken key end the whole pass")
 def test_one_broken_key_does_not_stop_the_other_lists(installation: Installation) -> None:
     """A root whose key is locked away keeps nobody else's lists from being refreshed (shape 5: silent failure)."""
     with clock.pinned(clock.now() + timedelta(minutes=1)):

@@ -179,9 +179,6 @@ def test_an_intent_with_a_blocked_key_is_revoked(installation: Installation) -> 
     assert certificates.find(installation.store, serial).state == "revoked"
 
 
-@pytest.mark.xfail(
-    strict=True, reason="ca/recording.py:abandon_intents does not look whether the key was blocked meanwhile"
-)
 def test_an_intent_that_slipped_in_beside_a_block_is_revoked(installation: Installation) -> None:
     """An intent that was committed just behind the block of its key was perhaps signed: given up, it is revoked."""
     spki = sha256(rig.make_request(rig.WORKLOAD).spki).digest()

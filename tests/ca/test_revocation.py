@@ -301,7 +301,6 @@ def test_a_filter_for_everything_is_refused(installation: Installation) -> None:
     assert count(installation.store, Revocation) == 0
 
 
-@pytest.mark.xfail(strict=True, reason="ca/revocation.py:revoke_matching passes over certificates that were abandoned")
 def test_revoking_everything_takes_the_abandoned_along(installation: Installation) -> None:
     """The drill that found row 61: "revoke all of this profile" leaves nothing behind that the key may have signed."""
     issued = rig.issue(installation)

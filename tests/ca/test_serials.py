@@ -117,10 +117,6 @@ def test_one_of_many_gets_a_serial(installation: Installation, monkeypatch: pyte
     assert len(entries(installation.store, "certificate-issued", subject=outcomes[0])) == 1
 
 
-@pytest.mark.xfail(
-    strict=True,
-    reason="ca/store/commit.py:Transaction.flush asks the guards of a batch before it sends earlier changes",
-)
 def test_a_serial_is_taken_within_a_batch(
     installation: Installation, signatures: list[bytes], monkeypatch: pytest.MonkeyPatch
 ) -> None:

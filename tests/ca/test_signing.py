@@ -515,17 +515,13 @@ def test_the_lint_judges_what_was_built(house: Installation, issuing: Issuer) ->
 
 def test_a_profile_can_have_pkilint_look_at_each(house: Installation, issuing: Issuer) -> None:
     """With `lint.pkilint = "always"`, what the lean lint lets pass and pkilint does not is refused."""
-    always = variant(
-        house,
-        ('exact = ["localhost"]', 'exact = ["localhost", "intranet"]'),
-        ("[dangers]", "[lint]\npkilint = 'always'\n[dangers]"),
-    )
-    never = variant(house, ('exact = ["localhost"]', 'exact = ["localhost", "intranet"]'))
+    never = house.profiles["ocsp-signer"]
+    always = read_profile("ocsp-signer", never.text + "\n[lint]\npkilint = 'always'\n", rig.VARIABLES)
     sign(order_for(always, issuing), issuing)
-    bare = {"names": (parse("intranet"),)}
-    sign(order_for(never, issuing, **bare), issuing)
+    too_long = x509.Name([x509.NameAttribute(NameOID.ORGANIZATION_NAME, "x" * 65)]).public_bytes()
+    sign(order_for(never, issuing, subject=too_long), issuing)
     with pytest.raises(PolicyRefusal) as raised:
-        sign(order_for(always, issuing, **bare), issuing)
+        sign(order_for(always, issuing, subject=too_long), issuing)
     assert {reason.code for reason in raised.value.reasons} == {"deep-lint"}
 
 

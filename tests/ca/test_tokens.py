@@ -99,7 +99,6 @@ def test_a_revoked_token_is_dead(installation: Installation, by: str) -> None:
         revoke_token(installation, rig.ADMIN, "nobody")
 
 
-@pytest.mark.xfail(strict=True, reason="ca/tokens.py:revoke_token takes the newest token whose id or name fits")
 def test_an_id_means_its_token(installation: Installation) -> None:
     """A token that is named like another's id does not draw that one's revocation upon itself."""
     identity, token = make(installation, "leaked")

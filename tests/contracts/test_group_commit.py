@@ -51,9 +51,6 @@ def test_a_programming_error_reaches_only_its_caller(any_store: Store) -> None:
         any_store.write(lambda tx: tx.execute(delete(Fact)))
 
 
-@pytest.mark.xfail(
-    strict=True, reason="ca/store/commit.py:_commit fails the whole batch for any database error but IntegrityError"
-)
 def test_a_statement_that_the_database_refuses_fails_alone(any_store: Store) -> None:
     """Wrong SQL in one unit is no reason to tell its neighbours that the database is unavailable."""
 

@@ -49,7 +49,6 @@ def test_after_close_there_is_no_writing(store_url: str) -> None:
         asyncio.run(store.awrite(put("late")))
 
 
-@pytest.mark.xfail(strict=True, reason="ca/store/engine.py:ProcessLock.release closes its descriptor a second time")
 def test_closing_twice_is_harmless(tmp_path: Path) -> None:
     """A second `close` does nothing; above all it does not close a file that somebody has opened meanwhile."""
     store = open_store(f"sqlite:///{tmp_path}/certwright.db")
@@ -59,9 +58,6 @@ def test_closing_twice_is_harmless(tmp_path: Path) -> None:
         unrelated.write(b"still open")
 
 
-@pytest.mark.xfail(
-    strict=True, reason="ca/store/commit.py:_put looks at _closed and then queues: behind the end, nobody takes it"
-)
 def test_closing_leaves_nobody_waiting(store: Store) -> None:
     """Who writes at the very moment of `close` gets an answer or an error, but is not left to wait for ever."""
     commits = store.commits
@@ -252,7 +248,6 @@ def test_an_unusable_url_is_refused_plainly(url: str) -> None:
         open_store(url)
 
 
-@pytest.mark.xfail(strict=True, reason="ca/store/engine.py:ProcessLock lets OSError and ValueError out")
 @pytest.mark.parametrize("place", ["nowhere/certwright.db", "linked.db", "../../../../../../../../.."])
 def test_an_unusable_place_is_refused_plainly(tmp_path: Path, place: str) -> None:
     """A missing directory, a lock file that points elsewhere, or no file at all is an error of ours, too."""
