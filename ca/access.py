@@ -85,8 +85,8 @@ class Caller:
     """Whether it speaks over the Unix socket or in process, and so owns the state directory anyway."""
 
     def may(self, operation: Operation) -> bool:
-        """Whether the table allows it."""
-        return operation in _TABLE[self.role]
+        """Whether the table allows it to its role or, if a certificate proved it, to who holds that certificate."""
+        return operation in _TABLE[self.role] or (self.certificate is not None and operation in _TABLE[Role.HOLDER])
 
     def must(self, *operations: Operation) -> None:
         """`Forbidden` unless the table allows at least one of `operations`."""

@@ -105,6 +105,7 @@ class Authorities:
         self._active: dict[str, Issuer] = {}
         self._issuers: dict[str, Issuer] = {}
         self._fresh_until = 0.0
+        self._changes = 0
 
     def all(self) -> list[Authority]:
         """Every authority, oldest first."""
@@ -129,8 +130,11 @@ class Authorities:
         """The active authority of a line, ready to sign."""
         if clock.monotonic() < self._fresh_until and (known := self._active.get(line)) is not None:
             return known
+        changes = self._changes
         issuer = self.issuer(self._active_row(line).name)
-        self._active[line] = issuer
+        with self._lock:
+            if changes == self._changes:
+                self._active[line] = issuer
         return issuer
 
     def issuer(self, name: str) -> Issuer:
@@ -162,6 +166,7 @@ class Authorities:
     def forget(self) -> None:
         """Look again at the next use: something has changed."""
         with self._lock:
+            self._changes += 1
             self._fresh_until = 0.0
             self._active = {}
 
@@ -180,13 +185,15 @@ class Authorities:
         with self._lock:
             if clock.monotonic() < self._fresh_until:
                 return self._rows
+            changes = self._changes
         with self._store.read() as connection:
             rows = connection.execute(select(Authority).order_by(col(Authority.id))).all()
         found = {row.name: Authority(**row._mapping) for row in rows}
         with self._lock:
-            self._rows = found
-            self._active = {}
-            self._fresh_until = clock.monotonic() + FRESH_FOR
+            if changes == self._changes:  # what was read before a change must not stand after it
+                self._rows = found
+                self._active = {}
+                self._fresh_until = clock.monotonic() + FRESH_FOR
         return found
 
 

@@ -108,10 +108,10 @@ def authorise_renewal(
     ]
     role: Role = Role.HOLDER
     attributes: Attributes = None
-    if caller.certificate != stored.serial:  # a holder's profile is that of its certificate
+    if caller.certificate != stored.serial:  # a holder's profile and names are those of its certificate
         objections += _scope(caller, profile)
-    if caller.role is Role.REQUESTER:
-        role, attributes = Role.REQUESTER, caller.attributes
+        if caller.role is Role.REQUESTER:
+            role, attributes = Role.REQUESTER, caller.attributes
     return _decide(caller, profile, request, names, wish, role, attributes, objections, renews=stored.serial)
 
 

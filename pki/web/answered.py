@@ -10,6 +10,26 @@ from typing import Any
 from pydantic import BaseModel, Field
 
 
+class Reason(BaseModel):
+    """One thing that is wrong with a request: for programs, for people, and by which rule."""
+
+    code: str
+    message: str
+    rule: str
+
+
+class Problem(BaseModel):
+    """A refusal or an error (RFC 9457). `code` is stable; `reasons` has every reason at once."""
+
+    type: str = Field(description="urn:certwright:problem:<code>")
+    title: str
+    status: int
+    code: str
+    detail: str
+    hint: str | None = Field(default=None, description="what to do about it")
+    reasons: list[Reason] | None = None
+
+
 class IssuedCertificate(BaseModel):
     """A certificate that was just issued, or issued before under the same idempotency key (`is_repeat`)."""
 

@@ -17,27 +17,39 @@ from pki.product import Product
 from pki.web import public
 from pki.web.api import authorities, certificates, keys, ledger, profiles, tokens
 from pki.web.context import identity_of, product_of
+from pki.web.described import REFUSALS, describe, text_of
 from pki.web.direct import Direct
+from pki.web.gate import Gate
 from pki.web.identity import Identity
 from pki.web.limits import BodyLimit
 from pki.web.problems import on_any_error, on_http_error, on_our_error, on_validation_error
 
 API = "/api/v1"
+OPENAPI = f"{API}/openapi.json"
 VERSION = "0.1.0"
 
 
 def create_app(product: Product) -> ASGIApp:
     """Everything, for the TLS listener and the Unix socket."""
-    app = _bare(product, "Certwright", f"{API}/openapi.json")
+    app = _bare(product, "Certwright", OPENAPI)
     api = APIRouter(prefix=API)
     for module in (certificates, authorities, profiles, tokens, ledger, keys):
         api.include_router(module.router)
     app.include_router(certificates.hot, prefix=API)
     app.include_router(api)
     app.include_router(public.router)
-    app.add_api_route("/metrics", metrics, methods=["GET"], summary="Prometheus metrics", tags=["public"])
+    app.add_api_route(
+        "/metrics",
+        metrics,
+        methods=["GET"],
+        summary="Prometheus metrics",
+        tags=["public"],
+        response_class=Response,
+        responses=text_of("text/plain"),
+    )
     fast = Direct(app, {f"{API}/certificates": certificates.issue})
-    return BodyLimit(fast, product.settings.limits.body_bytes)
+    gate = Gate(fast, app, API, frozenset({OPENAPI}))
+    return BodyLimit(gate, product.settings.limits.body_bytes)
 
 
 def create_public_app(product: Product) -> ASGIApp:
@@ -80,6 +92,7 @@ def _bare(product: Product, title: str, openapi: str | None) -> FastAPI:
         openapi_url=openapi,
         docs_url=None,
         redoc_url=None,
+        responses=REFUSALS,
         exception_handlers={
             CertwrightError: on_our_error,
             RequestValidationError: on_validation_error,
@@ -88,6 +101,7 @@ def _bare(product: Product, title: str, openapi: str | None) -> FastAPI:
             Exception: on_any_error,
         },
     )
+    describe(app)
     app.state.product = product
     app.state.identity = Identity(product)
     return app

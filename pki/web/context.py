@@ -14,6 +14,7 @@ from ca.profiles.config import parse_duration
 from ca.x509 import names
 from ca.x509.names import Name
 from pki.product import Product
+from pki.web.gate import caller_of
 from pki.web.identity import Identity
 
 
@@ -27,12 +28,8 @@ def identity_of(request: Request) -> Identity:
     return cast(Identity, request.app.state.identity)
 
 
-async def _caller(request: Request) -> Caller:
-    return identity_of(request).caller(request)
-
-
 ProductDep = Annotated[Product, Depends(product_of)]
-CallerDep = Annotated[Caller, Depends(_caller)]
+CallerDep = Annotated[Caller, Depends(caller_of)]
 
 
 def read_names(texts: list[str] | None) -> tuple[Name, ...] | None:

@@ -13,12 +13,13 @@ from typing import Any, get_type_hints
 from fastapi import FastAPI
 from fastapi.routing import APIRoute
 from pydantic import TypeAdapter, ValidationError
+from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from ca.errors import CertwrightError
-from pki.web.problems import on_any_error, on_our_error, on_validation_error
+from ca.errors import BadRequest, CertwrightError
+from pki.web.problems import on_any_error, on_http_error, on_our_error, on_validation_error
 
 Endpoint = Callable[..., Coroutine[Any, Any, Response]]
 Handler = Callable[[Request], Coroutine[Any, Any, Response]]
@@ -29,10 +30,20 @@ def direct(endpoint: Endpoint) -> Handler:
     adapter: TypeAdapter[Any] = TypeAdapter(get_type_hints(endpoint)["body"])
 
     async def handle(request: Request) -> Response:
+        _check_type(request)
         body = adapter.validate_json(await request.body())
         return await endpoint(body=body, request=request, **request.path_params)
 
     return handle
+
+
+def _check_type(request: Request) -> None:
+    """Only what is called JSON: a page in a browser cannot send that to us without being asked for permission."""
+    media_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if media_type != "application/json":
+        raise BadRequest(
+            "the body is not called JSON", code="bad-content-type", hint="send Content-Type: application/json"
+        )
 
 
 class DirectRoute(APIRoute):
@@ -64,6 +75,8 @@ class Direct:
             response = await handler(request)
         except CertwrightError as error:
             response = await on_our_error(request, error)
+        except HTTPException as error:
+            response = await on_http_error(request, error)
         except ValidationError as error:
             response = await on_validation_error(request, error)
         except Exception as error:  # noqa: BLE001 - becomes a bare 500, as everywhere

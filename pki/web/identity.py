@@ -68,14 +68,16 @@ class Identity:
         self._product.tokens.forget()
 
     def _credential(self, request: HTTPConnection) -> Caller | None:
-        header = request.headers.get("authorization")
-        if header is not None:
-            scheme, _, value = header.partition(" ")
-            if scheme.lower() != "bearer":
-                raise Unauthenticated("the Authorization header is not a bearer token")
-            return self._product.tokens.caller(value.strip())
+        """A token speaks before a certificate, but neither makes up for one beside it that does not hold."""
         der = request.scope.get(CERTIFICATE)
-        return None if der is None else self._holder(der)
+        holder = None if der is None else self._holder(der)
+        header = request.headers.get("authorization")
+        if header is None:
+            return holder
+        scheme, _, value = header.partition(" ")
+        if scheme.lower() != "bearer":
+            raise Unauthenticated("the Authorization header is not a bearer token")
+        return self._product.tokens.caller(value.strip())
 
     def _holder(self, der: bytes) -> Caller:
         fingerprint = sha256(der).digest()

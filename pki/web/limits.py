@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import OrderedDict
 from math import ceil
 
+from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from ca import clock
@@ -40,8 +41,8 @@ class BodyLimit:
             nonlocal seen
             message = await receive()
             seen += len(message.get("body", b""))
-            if seen > self._limit:
-                raise _too_large(self._limit)
+            if seen > self._limit:  # an error that the framework hands on as it is
+                raise HTTPException(413, _too_large(self._limit).message)
             return message
 
         await self._app(scope, counted, send)

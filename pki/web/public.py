@@ -21,6 +21,7 @@ from ca.x509.bundle import pem_certificate, pem_chain, pem_crl
 from ca.x509.certificate import fingerprint
 from pki.product import Product
 from pki.web.context import product_of
+from pki.web.described import bytes_of
 
 router = APIRouter(tags=["public"])
 Handler = Callable[..., Response]
@@ -31,30 +32,37 @@ MAX_AGE = 300
 """Seconds for which a cache may keep a CRL: the time by which it may delay a revocation."""
 
 
-def _fetched(path: str, *, summary: str) -> Callable[[Handler], Handler]:
+def _fetched(path: str, media_type: str, *, summary: str) -> Callable[[Handler], Handler]:
     """A route for GET, and for HEAD, which is not worth a line of its own in the description."""
 
     def register(handler: Handler) -> Handler:
-        router.add_api_route(path, handler, methods=["GET"], summary=summary, response_class=Response)
+        router.add_api_route(
+            path,
+            handler,
+            methods=["GET"],
+            summary=summary,
+            response_class=Response,
+            responses={**bytes_of(media_type), 304: {"description": "What the consumer has is the newest"}},
+        )
         router.add_api_route(path, handler, methods=["HEAD"], include_in_schema=False)
         return handler
 
     return register
 
 
-@_fetched("/crl/{authority}.crl", summary="The complete CRL of an authority, DER")
+@_fetched("/crl/{authority}.crl", CRL_TYPE, summary="The complete CRL of an authority, DER")
 def complete_crl(request: Request, authority: str) -> Response:
     """Every revoked certificate of one CA: for servers that load one file."""
     return _crl(request, authority, COMPLETE, as_pem=False)
 
 
-@_fetched("/crl/{authority}.pem", summary="The complete CRL of an authority, PEM")
+@_fetched("/crl/{authority}.pem", PEM_TYPE, summary="The complete CRL of an authority, PEM")
 def complete_crl_pem(request: Request, authority: str) -> Response:
     """The same as PEM."""
     return _crl(request, authority, COMPLETE, as_pem=True)
 
 
-@_fetched("/crl/{authority}/{shard}.crl", summary="One shard of a CRL, DER")
+@_fetched("/crl/{authority}/{shard}.crl", CRL_TYPE, summary="One shard of a CRL, DER")
 def crl_shard(request: Request, authority: str, shard: int) -> Response:
     """The shard that certificates name in their CRL distribution point."""
     if not 0 <= shard < 1 << 31:
@@ -62,14 +70,14 @@ def crl_shard(request: Request, authority: str, shard: int) -> Response:
     return _crl(request, authority, shard, as_pem=False)
 
 
-@_fetched("/ca/{authority}.cer", summary="The certificate of an authority, DER")
+@_fetched("/ca/{authority}.cer", CERTIFICATE_TYPE, summary="The certificate of an authority, DER")
 def ca_certificate(request: Request, authority: str) -> Response:
     """What the authority information access of leaves points to."""
     row = _known(product_of(request), authority)
     return _cached(request, row.certificate, fingerprint(row.certificate), CERTIFICATE_TYPE, MAX_AGE)
 
 
-@_fetched("/ca/{authority}.pem", summary="The certificate of an authority, PEM")
+@_fetched("/ca/{authority}.pem", PEM_TYPE, summary="The certificate of an authority, PEM")
 def ca_certificate_pem(request: Request, authority: str) -> Response:
     """The same as PEM."""
     row = _known(product_of(request), authority)
@@ -77,14 +85,14 @@ def ca_certificate_pem(request: Request, authority: str) -> Response:
     return _cached(request, text, fingerprint(row.certificate), PEM_TYPE, MAX_AGE)
 
 
-@_fetched("/bundles/roots.pem", summary="The trust anchors in force, PEM")
+@_fetched("/bundles/roots.pem", PEM_TYPE, summary="The trust anchors in force, PEM")
 def roots(request: Request) -> Response:
     """Every root that relying parties should trust now."""
     text = pem_chain(row.certificate for row in product_of(request).installation.authorities.roots()).encode()
     return _cached(request, text, fingerprint(text), PEM_TYPE, MAX_AGE)
 
 
-@router.get("/ledger/checkpoint", summary="The newest signed head of the ledger")
+@router.get("/ledger/checkpoint", summary="The newest signed head of the ledger", response_class=PlainTextResponse)
 def checkpoint(request: Request) -> Response:
     """In the C2SP format. Keep one elsewhere, and the ledger can be held against it."""
     head = product_of(request).installation.ledger.head()
@@ -93,7 +101,7 @@ def checkpoint(request: Request) -> Response:
     return PlainTextResponse(head.checkpoint, headers={"Cache-Control": "no-cache"})
 
 
-@router.get("/healthz", summary="Whether this installation can do its work")
+@router.get("/healthz", summary="Whether this installation can do its work", response_class=JSONResponse)
 def health(request: Request) -> Response:
     """200 if it can, 503 with what is wrong if it cannot."""
     problems = _problems(product_of(request))

@@ -939,9 +939,6 @@ def _model(schema: dict[str, Any]) -> str:
     return str(schema["$ref"]).rpartition("/")[2]
 
 
-@pytest.mark.xfail(
-    strict=True, reason="pki/web/app.py: refusals are described as FastAPI's 422, which is never answered"
-)
 def test_refusals_are_described(described: dict[str, Any]) -> None:
     """What the description promises for a refusal is what is answered: a problem document."""
     wrong = [
@@ -953,7 +950,6 @@ def test_refusals_are_described(described: dict[str, Any]) -> None:
     assert wrong == []
 
 
-@pytest.mark.xfail(strict=True, reason="pki/web/app.py and public.py: text is described as JSON, or not at all")
 def test_media_types_are_described(world: World, described: dict[str, Any]) -> None:
     """Each public path is described with the media type that it is answered with."""
     wrong = []
@@ -977,7 +973,6 @@ BODIES = {
     f"{API}/ledger/verify": {},
     f"{API}/keys/block": {"key": HASH},
 }
-HOT = [path for path in BODIES if path.endswith(("/certificates", "/renew"))]
 
 
 def test_the_bodies_below_are_all_there_are(described: dict[str, Any]) -> None:
@@ -1040,20 +1035,7 @@ def test_a_declared_body_over_the_limit_gets_413(world: World, path: str) -> Non
     assert "limits.body_bytes" in problem(answer, 413, "too-large")["hint"]
 
 
-@pytest.mark.parametrize(
-    "path",
-    [
-        *HOT,
-        *(
-            pytest.param(
-                path,
-                marks=pytest.mark.xfail(strict=True, reason="pki/web/limits.py: FastAPI turns the error into a 400"),
-            )
-            for path in BODIES
-            if path not in HOT
-        ),
-    ],
-)
+@pytest.mark.parametrize("path", BODIES)
 def test_a_chunked_body_over_the_limit_gets_413(world: World, path: str) -> None:
     """What arrives counts, not what a header promises: a body without a length is cut off at the limit."""
     read = 0
@@ -1075,19 +1057,7 @@ def test_a_body_at_the_limit_is_read(world: World) -> None:
     assert world.local.post(f"{API}/certificates", content=body.ljust(256 * 1024), headers=JSON).status_code == 201
 
 
-@pytest.mark.parametrize(
-    "path",
-    [
-        *(path for path in BODIES if path not in HOT),
-        *(
-            pytest.param(
-                path,
-                marks=pytest.mark.xfail(strict=True, reason="pki/web/direct.py: the content type is not looked at"),
-            )
-            for path in HOT
-        ),
-    ],
-)
+@pytest.mark.parametrize("path", BODIES)
 @pytest.mark.parametrize("kind", ["text/plain", "application/x-www-form-urlencoded", "multipart/form-data", None])
 def test_a_body_that_is_not_called_json_is_refused(world: World, path: str, kind: str | None) -> None:
     """A page in the browser of somebody with a client certificate can send text, and gets nothing done by it."""

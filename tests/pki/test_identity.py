@@ -206,7 +206,6 @@ def test_a_certificate_carries_the_role_that_settings_give_it(world_with: Worlds
             assert world.as_(other.credential).get(ME).json()["role"] == "holder"
 
 
-@pytest.mark.xfail(strict=True, reason="ca/enrolment.py: a role by certificate takes away what its holder may do")
 @pytest.mark.parametrize("role", ["requester", "consumer", "auditor"])
 def test_a_role_takes_nothing_away(world_with: Worlds, role: str) -> None:
     """Whoever holds a certificate renews and revokes that very certificate, whatever role it carries besides."""
@@ -233,7 +232,6 @@ def test_a_bad_token_is_not_saved_by_a_good_certificate(world: World) -> None:
     problem(client.get(ME), 401, "unauthenticated")
 
 
-@pytest.mark.xfail(strict=True, reason="pki/web/identity.py: beside a token, a certificate is not judged")
 def test_a_bad_certificate_is_not_saved_by_a_good_token(world: World) -> None:
     """The same the other way round: a revoked machine does not go on with a token that was left on it."""
     holder = world.holder()
@@ -273,7 +271,6 @@ def test_strangers_are_held_to_a_rate_by_address(world_with: Worlds, tick: Calla
         problem(world.as_(NOBODY).get(ME), 401, "unauthenticated")
 
 
-@pytest.mark.xfail(strict=True, reason="pki/web/direct.py, FastAPI: a body is read before the caller is judged")
 @pytest.mark.parametrize("path", ["/certificates", "/tokens"])
 def test_nonsense_of_a_stranger_costs_it_too(world_with: Worlds, tick: Callable[[float], None], path: str) -> None:
     """A stranger who sends what cannot be read is asked who it is first, and is held to the same rate."""

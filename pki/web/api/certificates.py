@@ -20,6 +20,7 @@ from pki.web.answered import CertificatePage, CertificateView, IssuedCertificate
 from pki.web.asked import IssueRequest, RenewRequest, RevokeManyRequest, RevokeRequest
 from pki.web.context import CallerDep, ProductDep, identity_of, product_of, read_duration, read_names, read_subject
 from pki.web.direct import DirectRoute
+from pki.web.gate import caller_of
 from pki.web.views import certificate_view, issued_certificate, revoked_view
 
 router = APIRouter(prefix="/certificates", tags=["certificates"])
@@ -35,7 +36,7 @@ IdempotencyKey = Annotated[
 @hot.post("", status_code=201, response_model=IssuedCertificate, summary="Issue a certificate for a request")
 async def issue(body: IssueRequest, request: Request, idempotency_key: IdempotencyKey = None) -> Response:
     """Sign a PKCS#10 request under a profile. Answered when the certificate is durable."""
-    caller, product = identity_of(request).caller(request), product_of(request)
+    caller, product = caller_of(request), product_of(request)
     csr = read_request(body.csr)
     wish = Wish(
         names=read_names(body.names),
@@ -50,7 +51,7 @@ async def issue(body: IssueRequest, request: Request, idempotency_key: Idempoten
 @hot.post("/{serial}/renew", status_code=201, response_model=IssuedCertificate, summary="Renew a certificate")
 async def renew(body: RenewRequest, request: Request, serial: str, idempotency_key: IdempotencyKey = None) -> Response:
     """Issue a successor with the same names, or fewer. The holder proves itself with the certificate over mTLS."""
-    caller, product = identity_of(request).caller(request), product_of(request)
+    caller, product = caller_of(request), product_of(request)
     csr = read_request(body.csr)
     stored = _find_readable(product, caller, serial)
     wish = Wish(
@@ -79,7 +80,7 @@ def listing(
     """Newest first, or with `expires_before` soonest to end first. A requester sees its own."""
     caller.must(Operation.READ_ANY, Operation.READ_OWN)
     if not caller.may(Operation.READ_ANY):
-        if caller.certificate is not None:
+        if caller.certificate is not None and not caller.may(Operation.ISSUE):
             return CertificatePage(items=[_view(product, caller.certificate)], next=None)
         requested_by = caller.identity
     parsed = read_names([name]) if name is not None else None
