@@ -43,7 +43,7 @@ crash: $(VENV)/tests ## kill -9 under load and at every step; COUNT=200 is the f
 peers: ## the real counterparts that tests talk to (Debian packages, as root)
 	apt-get update -qq
 	DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends \
-	  openssl nginx-light gnutls-bin default-jdk-headless nodejs postgresql curl wrk strace
+	  openssl nginx-light gnutls-bin default-jdk-headless nodejs postgresql curl wrk strace faketime
 
 requirements: ## pin the newest versions again, with hashes
 	$(PYTHON) -m venv $(VENV)-pin && $(VENV)-pin/bin/pip install -q pip-tools

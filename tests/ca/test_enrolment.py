@@ -392,13 +392,14 @@ def test_nobody_renews_anothers_certificate(house: Installation, stored: Stored)
         Caller("certificate:0", Role.HOLDER),
         Caller("token:x", Role.REQUESTER, attributes={"namespace": "payments"}),
         dataclasses.replace(rig.REQUESTER, identity=f"certificate:{stored.serial}"),
-        Caller("token:x", Role.CONSUMER, certificate=stored.serial),
-        Caller("token:x", Role.AUDITOR, certificate=stored.serial),
+        Caller("token:x", Role.CONSUMER),
+        Caller("token:x", Role.AUDITOR, certificate=other.serial),
     ]
     for stranger in strangers:
         with pytest.raises(Forbidden):
             authorise_renewal(house, stranger, stored, request(), Wish())
-    for caller in (rig.ADMIN, rig.OPERATOR):
+    granted = [Caller("certificate:x", role, certificate=stored.serial) for role in (Role.CONSUMER, Role.REQUESTER)]
+    for caller in (rig.ADMIN, rig.OPERATOR, *granted):
         assert authorise_renewal(house, caller, stored, request(), Wish()).role is Role.HOLDER
 
 
