@@ -62,7 +62,7 @@ class Product(AbstractContextManager["Product"]):
         store = None
         try:
             keys = KEY_STORES[settings.keys.store](state, settings.keys)
-            store = open_store(settings.store.url or f"sqlite:///{state}/certwright.db")
+            store = open_store(settings.store.url.get_secret_value() or f"sqlite:///{state}/certwright.db")
             installation = Installation(
                 store=store,
                 keys=keys,

@@ -6,64 +6,49 @@ directory, else from here. A file with an unknown key is refused: a misspelt set
 
 from __future__ import annotations
 
+import json
 import os
 import tomllib
+from collections.abc import Iterator, Mapping
 from datetime import timedelta
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal, get_origin
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
-from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, ValidationInfo, field_validator
+from pydantic.fields import FieldInfo
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, SettingsError
 
 from ca.access import GRANTABLE_ROLES, Role
-from ca.errors import BadRequest, Misconfigured
-from ca.profiles.config import Duration
-from ca.x509 import names
+from ca.errors import Misconfigured
+from ca.profiles.config import Duration, format_duration
+from pki.addresses import Address, AnyName, DnsName, ListenerName, PublicUrl, TrustDomain
 
 FILE = "certwright.toml"
+PREFIX = "CERTWRIGHT_"
 STATE_VARIABLE = "CERTWRIGHT_STATE"
 
-
-def _address(text: str) -> str:
-    host, colon, port = text.rpartition(":")
-    if not colon or not port.isdigit() or not 0 <= int(port) < 65536:
-        raise ValueError(f"{text!r} is not an address such as :8443 or 127.0.0.1:8443")
-    return f"{host}:{port}"
-
-
-def _dns_name(text: str) -> str:
-    try:
-        return names.make(names.Kind.DNS, text).value
-    except BadRequest as error:
-        raise ValueError(error.message) from None
-
-
-def _url(text: str) -> str:
-    if not text.startswith(("http://", "https://")) or text.endswith("/"):
-        raise ValueError(f"{text!r} is not a URL such as http://ca.example.internal:8080, without a slash at its end")
-    return text
-
-
-Address = Annotated[str, AfterValidator(_address)]
-DnsName = Annotated[str, AfterValidator(_dns_name)]
+Rate = Annotated[float, Field(gt=0, le=1_000_000)]
+"""Requests a second; the bound keeps out infinity, which would be no limit, and NaN."""
+Burst = Annotated[int, Field(ge=1, le=1_000_000)]
 
 
 class _Table(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True)
 
 
 class InstallationSettings(_Table):
     """What this installation is called and where strangers find it."""
 
     domain: DnsName = "certwright.internal"
-    trust_domain: str = ""
-    public_url: Annotated[str, AfterValidator(_url)] = "http://localhost:8080"
+    trust_domain: TrustDomain = ""
+    public_url: PublicUrl = "http://localhost:8080"
 
 
 class StoreSettings(_Table):
     """Where state is kept, and for how long."""
 
-    url: str = ""
+    url: SecretStr = SecretStr("")
+    """Secret because a database URL may carry a password: settings are shown in logs and tracebacks."""
     keep_expired: Duration = timedelta(days=90)
 
 
@@ -71,7 +56,7 @@ class KeySettings(_Table):
     """Where private keys are kept."""
 
     store: Literal["software"] = "software"
-    passphrase_file: str = "key-passphrase"  # noqa: S105 - the name of a file
+    passphrase_file: str = Field(default="key-passphrase", min_length=1)
 
 
 class ListenSettings(_Table):
@@ -79,7 +64,7 @@ class ListenSettings(_Table):
 
     tls: Address = ":8443"
     plain: Address = ":8080"
-    names: list[str] = ["localhost", "127.0.0.1", "::1"]
+    names: list[ListenerName] = Field(default=["localhost", "127.0.0.1", "::1"], min_length=1)
     lifetime: Duration = timedelta(days=7)
 
 
@@ -91,24 +76,42 @@ class CrlSettings(_Table):
     refresh: Duration = timedelta(hours=12)
     backdate: Duration = timedelta(seconds=60)
 
+    @field_validator("refresh", "backdate")
+    @classmethod
+    def _is_within_the_lifetime(cls, value: timedelta, info: ValidationInfo) -> timedelta:
+        lifetime = info.data.get("lifetime")
+        if lifetime is not None and value >= lifetime:
+            raise ValueError(
+                f"{format_duration(value)} is not shorter than crl.lifetime, {format_duration(lifetime)}: consumers "
+                "would be left without a list that holds"
+            )
+        return value
+
 
 class LimitSettings(_Table):
     """What a caller may send, and how fast."""
 
     body_bytes: int = Field(default=256 * 1024, ge=1024, le=16 * 1024 * 1024)
-    per_second: float = Field(default=200.0, gt=0)
-    burst: int = Field(default=1000, ge=1)
-    anonymous_per_second: float = Field(default=20.0, gt=0)
-    anonymous_burst: int = Field(default=200, ge=1)
+    per_second: Rate = 200.0
+    burst: Burst = 1000
+    anonymous_per_second: Rate = 20.0
+    anonymous_burst: Burst = 200
 
 
 class CertificateGrant(_Table):
     """A role for whoever holds a certificate of one profile with one name, written like `uri:spiffe://...`."""
 
     profile: str
-    name: str
+    name: AnyName
     role: Role
     profiles: list[str] | None = None
+
+    @field_validator("role")
+    @classmethod
+    def _can_be_given(cls, role: Role) -> Role:
+        if role not in GRANTABLE_ROLES:
+            raise ValueError(f"the role {role} cannot be given")
+        return role
 
 
 class IdentitySettings(_Table):
@@ -133,7 +136,7 @@ class Settings(BaseSettings):
     """All settings of one installation."""
 
     model_config = SettingsConfigDict(
-        env_prefix="CERTWRIGHT_",
+        env_prefix=PREFIX,
         env_nested_delimiter="__",
         extra="forbid",
         frozen=True,
@@ -173,25 +176,33 @@ def load_settings(state: Path) -> Settings:
     """The settings of a state directory. `Misconfigured` lists everything that is wrong."""
     path = state / FILE
     try:
-        content = tomllib.loads(path.read_text())
+        content = tomllib.loads(path.read_bytes().decode())
     except OSError as error:
         raise Misconfigured(f"cannot read {path}: {error.strerror}", hint="certwright init makes one") from None
+    except UnicodeDecodeError as error:
+        raise Misconfigured(f"{path} is not UTF-8 text: byte {error.start}", hint="save it as UTF-8") from None
     except tomllib.TOMLDecodeError as error:
-        raise Misconfigured(f"{path}: {error}") from None
+        raise Misconfigured(f"{path}: {error}", hint="values are TOML: texts stand in double quotes") from None
     return make_settings(content, source=str(path))
 
 
-def make_settings(content: dict[str, object], *, source: str = "settings") -> Settings:
-    """Settings from the content of a file, and the environment."""
+def make_settings(content: Mapping[str, Any], *, source: str = "settings") -> Settings:
+    """Settings from the content of a file, and the environment. `Misconfigured` lists everything that is wrong."""
+    sections = Settings.model_fields
+    found = [f"{name}: there is no such section" for name in content if name not in sections]
+    found += _lost_variables()
     try:
-        settings = Settings(**content)  # type: ignore[arg-type]
+        # Only sections: the library would take a key such as `_env_prefix` for an argument of its own.
+        settings = Settings(**{name: table for name, table in content.items() if name in sections})
     except ValidationError as error:
-        found = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors())
-        raise Misconfigured(f"{source}: {found}") from None
-    for grant in settings.identity.certificates:
-        if grant.role not in GRANTABLE_ROLES:
-            raise Misconfigured(f"{source}: identity.certificates: the role {grant.role} cannot be given")
-    return settings
+        found += [f"{'.'.join(map(str, e['loc']))}: {_said(e['type'], e['msg'])}" for e in error.errors()]
+    except SettingsError:
+        found += _garbled_variables()
+    else:
+        if not found:
+            return settings
+    hint = f"the comment above a setting says what it takes; variables such as {PREFIX}LISTEN__TLS win over the file"
+    raise Misconfigured(f"{source}: {'; '.join(found)}", hint=hint)
 
 
 def state_directory() -> Path:
@@ -201,3 +212,38 @@ def state_directory() -> Path:
     if os.geteuid() == 0:
         return Path("/var/lib/certwright")
     return Path(os.environ.get("XDG_STATE_HOME", Path.home() / ".local" / "state")) / "certwright"
+
+
+_OWN_WORDS = {"extra_forbidden": "there is no such setting", "model_type": "this is a section, not a value"}
+
+
+def _said(kind: str, message: str) -> str:
+    return _OWN_WORDS.get(kind, message.removeprefix("Value error, "))
+
+
+def _lost_variables() -> list[str]:
+    """Variables that look like a setting and belong to no section: a misspelt one must not be a missing one."""
+    written = (name.removeprefix(PREFIX).lower() for name in map(str.upper, os.environ) if name.startswith(PREFIX))
+    keys = (name.replace("__", ".", 1) for name in written if "__" in name)
+    return [f"{key} (in the environment): there is no such section" for key in keys if _section(key) is None]
+
+
+def _garbled_variables() -> Iterator[str]:
+    """Variables that stand for a table or a list and are not JSON. Their values are not repeated."""
+    for name, text in os.environ.items():
+        key = name.upper().removeprefix(PREFIX).lower().replace("__", ".", 1)
+        table = _section(key) if name.upper().startswith(PREFIX) else None
+        setting = table.get(key.partition(".")[2]) if table is not None else None
+        if table is None or (setting is not None and get_origin(setting.annotation) is not list):
+            continue
+        try:
+            json.loads(text)
+        except ValueError:
+            example = f"""{PREFIX}LISTEN__NAMES='["ca.example.internal"]\'"""
+            yield f"{key} (in the environment): lists and tables are written as JSON, such as {example}"
+
+
+def _section(key: str) -> Mapping[str, FieldInfo] | None:
+    section = Settings.model_fields.get(key.partition(".")[0])
+    table: Any = section.annotation if section is not None else None
+    return None if table is None else table.model_fields

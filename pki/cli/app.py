@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from pki.cli import ca, cert, demo, init, key, ledger, profile, serve, token
-from pki.cli.options import where
+from pki.client.where import where
 
 EPILOG = """
 Start here: certwright demo shows everything in a minute, in a directory of its own.
@@ -85,15 +85,18 @@ def run() -> None:
 
 def _end(error: Exception, *, as_json: bool) -> None:
     from ca.errors import CertwrightError
-    from pki.cli.client import Problem, document_of
     from pki.cli.output import refuse
+    from pki.client.rest import Problem, document_of
 
     if isinstance(error, Problem):
         document = dict(error.document)
     elif isinstance(error, CertwrightError):
         document = document_of(error)
-    elif isinstance(error, OSError) and error.filename is not None:
-        document = {"code": "file", "detail": f"{error.strerror}: {error.filename}"}
+    elif isinstance(error, OSError):
+        place = "" if error.filename is None else f": {error.filename}"
+        document = {"code": "file", "detail": f"{error.strerror or error}{place}"}
+    elif isinstance(error, UnicodeDecodeError):
+        document = {"code": "not-text", "detail": "a file is not UTF-8 text", "hint": "was one saved by an old editor?"}
     else:
         raise error
     try:

@@ -3,42 +3,46 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from pki.cli.options import Json, Yes
 
+if TYPE_CHECKING:
+    from pki.client.rest import Client
+
 app = typer.Typer(help="Authorities: roots and issuing CAs, their states and their CRLs.", no_args_is_help=True)
 
 Name = Annotated[str, typer.Argument(help="An authority such as issuing-1, or a line such as issuing: its active one.")]
+BEGIN = "-----BEGIN CERTIFICATE-----"
 Out = Annotated[Path | None, typer.Option("--out", "-o", help="File to write; standard output if left out.")]
 
 
 @app.command("list")
 def listing(json: Json = False) -> None:
     """List the authorities."""
-    from pki.cli.client import connect
-    from pki.cli.output import print_json, table
+    from pki.cli.output import moment, print_json, table
+    from pki.client.rest import connect
 
     with connect() as client:
         rows = client.get("/authorities")
     if json:
         print_json(rows)
         return
-    columns = ("name", "state", "subject", "parent", "key_type", "not_after")
-    shown = [[row[column] for column in columns] for row in rows]
-    table(("name", "state", "subject", "beneath", "key", "ends"), shown, empty="there are no authorities")
+    columns = ("name", "state", "parent", "key_type")
+    shown = [[*(row[column] for column in columns), moment(row["not_after"]), row["subject"]] for row in rows]
+    table(("name", "state", "beneath", "key", "ends", "subject"), shown, empty="there are no authorities")
 
 
 @app.command()
 def show(name: Name, json: Json = False) -> None:
     """Show one authority."""
-    from pki.cli.client import connect
     from pki.cli.output import fields, print_json
+    from pki.client.rest import connect, named
 
     with connect() as client:
-        row = client.get(f"/authorities/{name}")
+        row = client.get(named("/authorities", name))
     if json:
         print_json(row)
         return
@@ -59,7 +63,7 @@ def create(
     json: Json = False,
 ) -> None:
     """Make an authority. A second generation of a line starts as prepared: activate it when it is known everywhere."""
-    from pki.cli.client import connect
+    from pki.client.rest import connect
 
     body = {
         "line": line,
@@ -82,13 +86,14 @@ def import_existing(
     json: Json = False,
 ) -> None:
     """Take over a CA that exists. On the machine itself only: private keys do not travel."""
-    from pki.cli.client import connect
+    from pki.cli.paths import read_text
+    from pki.client.rest import connect
 
-    text = key.read_text()
+    text, certificate = read_text(key), read_text(cert)
     passphrase = None
     if "ENCRYPTED" in text:
         passphrase = typer.prompt(f"passphrase of {key}", hide_input=True, err=True)
-    body = {"line": line, "certificate": cert.read_text(), "key": text, "passphrase": passphrase, "crl_shards": shards}
+    body = {"line": line, "certificate": certificate, "key": text, "passphrase": passphrase, "crl_shards": shards}
     with connect() as client:
         _shown(client.post("/authorities/import", body), as_json=json)
 
@@ -99,22 +104,34 @@ def export(
     roots: Annotated[bool, typer.Option("--roots", help="The trust bundle: every root in force.")] = False,
     chain: Annotated[bool, typer.Option("--chain", help="With the CAs above it, root included.")] = False,
     out: Out = None,
+    json: Json = False,
 ) -> None:
     """Write CA certificates as PEM: one, its chain, or the trust bundle. Never a private key."""
-    from pki.cli.client import connect
+    from pki.cli.output import counted, print_json, say
+    from pki.cli.paths import write_or_print
+    from pki.client.rest import connect
 
     if roots == (name is not None):
         raise typer.BadParameter("say either which authority, or --roots")
     with connect() as client:
-        if roots:
-            text = client.fetch("/bundles/roots.pem").decode()
-        else:
-            row = client.get(f"/authorities/{name}")
-            text = row["certificate"]
-            while chain and row["parent"] is not None:
-                row = client.get(f"/authorities/{row['parent']}")
-                text += row["certificate"]
-    _write(text, out)
+        text = client.fetch("/bundles/roots.pem").decode() if name is None else _certificates(client, name, chain)
+    if out is not None or not json:
+        write_or_print(text, out)
+    if json:
+        print_json({"certificates": text, "file": None if out is None else str(out)})
+    elif out is not None:
+        say(f"{counted(text.count(BEGIN), 'certificate')} written to {out}")
+
+
+def _certificates(client: Client, name: str, chain: bool) -> str:
+    from pki.client.rest import named
+
+    row = client.get(named("/authorities", name))
+    text: str = row["certificate"]
+    while chain and row["parent"] is not None:
+        row = client.get(named("/authorities", row["parent"]))
+        text += row["certificate"]
+    return text
 
 
 @app.command()
@@ -126,23 +143,25 @@ def crl(
     json: Json = False,
 ) -> None:
     """Show how fresh CRLs are; with --out, write the complete ones (nginx: ssl_crl, Mosquitto: crlfile)."""
-    from pki.cli.client import connect
-    from pki.cli.output import print_json, table
+    from pki.cli.output import counted, print_json, say, table
+    from pki.cli.paths import write_or_print
+    from pki.client.rest import connect, named
 
     with connect() as client:
-        authorities = client.get("/authorities")
-        names = [row["name"] for row in authorities if row["state"] != "retired"]
-        if name is not None:
-            names = [client.get(f"/authorities/{name}")["name"]]
+        if name is None:
+            names = [row["name"] for row in client.get("/authorities") if row["state"] != "retired"]
+        else:
+            names = [client.get(named("/authorities", name))["name"]]
         if out is not None:
-            _write("".join(client.fetch(f"/crl/{each}.pem").decode() for each in names), out)
-            return
-        lists = {each: client.get(f"/authorities/{each}/crls") for each in names}
+            write_or_print("".join(client.fetch(f"/crl/{each}.pem").decode() for each in names), out)
+            if not json:
+                say(f"{counted(len(names), 'complete CRL')} written to {out}")
+        lists = {each: client.get(f"/authorities/{each}/crls") for each in names} if out is None or json else {}
     if json:
         print_json(lists)
-        return
-    columns = ("authority", "lists", "entries", "oldest", "first to end", "overdue")
-    table(columns, [_summary(each, rows) for each, rows in lists.items()], empty="there are no CRLs")
+    elif out is None:
+        columns = ("authority", "lists", "entries", "oldest", "first to end", "overdue")
+        table(columns, [_summary(each, rows) for each, rows in lists.items()], empty="there are no CRLs")
 
 
 @app.command()
@@ -170,10 +189,10 @@ def retire(name: Name, yes: Yes = False, json: Json = False) -> None:
 
 
 def _change(name: str, state: str, *, as_json: bool) -> None:
-    from pki.cli.client import connect
+    from pki.client.rest import connect, named
 
     with connect() as client:
-        _shown(client.post(f"/authorities/{name}/state", {"state": state}), as_json=as_json)
+        _shown(client.post(f"{named('/authorities', name)}/state", {"state": state}), as_json=as_json)
 
 
 def _shown(row: dict[str, object], *, as_json: bool) -> None:
@@ -186,16 +205,9 @@ def _shown(row: dict[str, object], *, as_json: bool) -> None:
 
 
 def _summary(name: str, rows: list[dict[str, object]]) -> list[object]:
+    from pki.cli.output import moment
+
     complete = next(row for row in rows if row["shard"] is None)
     overdue = sum(bool(row["is_overdue"]) for row in rows)
     oldest, first = min(str(row["this_update"]) for row in rows), min(str(row["next_update"]) for row in rows)
-    return [name, len(rows), complete["entries"], oldest, first, overdue]
-
-
-def _write(text: str, out: Path | None) -> None:
-    from ca import files
-
-    if out is None:
-        typer.echo(text, nl=False)
-    else:
-        files.replace(out, text.encode())
+    return [name, len(rows), complete["entries"], moment(oldest), moment(first), overdue]

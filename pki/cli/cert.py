@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from pki.cli.options import Json, Yes, where
+from pki.cli.options import Force, Json, Yes
+from pki.client.where import where
 
 if TYPE_CHECKING:
     from ca.keys.algorithms import PrivateKey
@@ -29,14 +30,15 @@ def issue(
     out: Annotated[Path, typer.Option("--out", "-o", help="Directory for cert.pem, chain.pem, key.pem.")] = Path(),
     lifetime: Lifetime = None,
     key_type: KeyType = "P-256",
-    force: Annotated[bool, typer.Option("--force", help="Replace files that are there.")] = False,
+    force: Force = False,
     json: Json = False,
 ) -> None:
     """Make a key on this machine, have it certified, and write key.pem (0600), cert.pem and chain.pem."""
-    from pki.cli.client import connect
+    from pki.cli.material import new_files, new_key
+    from pki.client.rest import connect
 
-    targets = _targets(out, force=force)
-    private_key, csr = _new_key(key_type)
+    targets = new_files(out, force=force)
+    private_key, csr = new_key(key_type)
     body = {"profile": profile, "csr": csr, "names": names, "lifetime": lifetime}
     with connect() as client:
         issued = client.post("/certificates", body)
@@ -52,51 +54,54 @@ def sign(
     lifetime: Lifetime = None,
     subject: Annotated[str | None, typer.Option(help="RFC 4514, for OCSP signers alone.")] = None,
     out: Annotated[Path | None, typer.Option("--out", "-o", help="File for certificate and chain, PEM.")] = None,
+    force: Force = False,
     idempotency_key: Idempotency = None,
     json: Json = False,
 ) -> None:
     """Have a request certified that somebody else has made."""
-    from ca import files
-    from pki.cli.client import connect
-    from pki.cli.output import print_json, say
+    from pki.cli.material import not_there
+    from pki.cli.output import say
+    from pki.cli.paths import read_text, write_or_print
+    from pki.client.rest import connect
 
-    text = typer.get_text_stream("stdin").read() if str(csr) == "-" else csr.read_text()
-    body = {"profile": profile, "csr": text, "names": name or None, "lifetime": lifetime, "subject": subject}
+    not_there([out] if out is not None else [], force=force)
+    body = {"profile": profile, "csr": read_text(csr), "names": name or None, "lifetime": lifetime, "subject": subject}
     with connect() as client:
         issued = client.post("/certificates", body, idempotency_key=idempotency_key)
     for wish in issued["ignored"]:
         say(f"not copied from the request: {wish}")
-    if out is not None:
-        files.replace(out, (issued["certificate"] + issued["chain"]).encode())
-    if json:
-        print_json(issued)
-    elif out is None:
-        typer.echo(issued["certificate"] + issued["chain"], nl=False)
-    else:
-        _report(issued, [out], as_json=False)
+    if out is not None or not json:
+        write_or_print(issued["certificate"] + issued["chain"], out)
+    if out is not None or json:
+        _report(issued, [out] if out is not None else [], as_json=json)
 
 
 @app.command()
 def renew(
     cert: Annotated[Path, typer.Argument(help="The certificate to renew, PEM.", exists=True, dir_okay=False)],
-    key: Annotated[Path | None, typer.Option(help="Its private key, to renew as its holder.")] = None,
+    key: Annotated[Path | None, typer.Option(help="Its private key; key.pem beside it if left out.")] = None,
     name: Annotated[list[str] | None, typer.Option("--name", "-n", help="Fewer names than before.")] = None,
     out: Annotated[
-        Path | None, typer.Option("--out", "-o", help="Directory; the certificate's own if left out.")
+        Path | None, typer.Option("--out", "-o", help="Directory for new files; in their place if left out.")
     ] = None,
     lifetime: Lifetime = None,
     key_type: KeyType = "P-256",
+    force: Force = False,
     json: Json = False,
 ) -> None:
-    """Renew a certificate with a new key, keeping its identity. Replaces cert.pem, chain.pem and key.pem together."""
-    from ca.x509.bundle import read_certificates
-    from ca.x509.certificate import serial_text
-    from pki.cli.client import connect
+    """Renew a certificate with a new key, keeping its identity. Replaces certificate and key in their place.
 
-    serial = serial_text(read_certificates(cert.read_bytes())[0].serial_number)
-    targets = _targets(out or cert.parent, force=True)
-    private_key, csr = _new_key(key_type)
-    by_holder = where.server is not None and (key is not None or where.token is None)
+    A key that does not fit the certificate is somebody else's and is left alone.
+
+    From afar, and without another credential, the certificate and its key are the credential.
+    """
+    from pki.cli.material import new_files, new_key, own_files, serial_of
+    from pki.client.rest import connect
+
+    serial = serial_of(str(cert))
+    targets = own_files(cert, key) if out is None else new_files(out, force=force)
+    private_key, csr = new_key(key_type)
+    by_holder = where.server is not None and where.token is None and where.certificate is None
     credential = {"certificate": cert, "key": key or cert.with_name("key.pem")} if by_holder else {}
     with connect(**credential) as client:
         body = {"csr": csr, "names": name or None, "lifetime": lifetime}
@@ -118,8 +123,9 @@ def revoke(
     json: Json = False,
 ) -> None:
     """Revoke one certificate, all with a key, or all that a filter finds. The CRLs follow within seconds."""
-    from pki.cli.client import connect
-    from pki.cli.output import ask, print_json, say
+    from pki.cli.material import key_hash, serial_of
+    from pki.cli.output import ask, counted, print_json, say
+    from pki.client.rest import connect, named
 
     wanted = {"name": name, "profile": profile, "authority": authority, "requested_by": requested_by}
     chosen = {field: value for field, value in wanted.items() if value is not None}
@@ -127,19 +133,20 @@ def revoke(
         raise typer.BadParameter("say exactly one of: a serial number, --key, or a filter")
     with connect() as client:
         if serial is not None:
-            done = client.post(f"/certificates/{_serial(serial)}/revoke", {"reason": reason})
+            done = client.post(f"{named('/certificates', serial_of(serial))}/revoke", {"reason": reason})
         elif key is not None:
             ask(f"the key {key} will be blocked for ever and all that carries it revoked: go on?", yes=yes)
             done = client.post("/certificates/revocations", {"reason": reason, "key": key_hash(key)})
         else:
             body: dict[str, Any] = {"reason": reason, "filter": chosen}
             found = client.post("/certificates/revocations", {**body, "dry_run": True})
-            ask(f"{len(found['serials'])} certificates will be revoked: go on?", yes=yes)
+            ask(f"{counted(len(found['serials']), 'certificate')} will be revoked: go on?", yes=yes)
             done = client.post("/certificates/revocations", body)
     if json:
         print_json(done)
     else:
-        say(f"revoked {len(done['serials'])}" + (" and blocked the key" if done["key_blocked"] else ""))
+        blocked = ", and the key is blocked for ever" if done["key_blocked"] else ""
+        say(f"revoked {counted(len(done['serials']), 'certificate')}{blocked}")
 
 
 @app.command("list")
@@ -150,31 +157,26 @@ def listing(
     state: Annotated[str | None, typer.Option(help="valid, revoked, expired or abandoned.")] = None,
     requested_by: Annotated[str | None, typer.Option(help="Asked for by this caller.")] = None,
     expires_within: Annotated[str | None, typer.Option(help="Ends within this time, soonest first: 7d")] = None,
-    limit: Annotated[int, typer.Option(help="How many; 0 for all.")] = 50,
+    limit: Annotated[int, typer.Option(help="How many; 0 for all.", min=0)] = 50,
     json: Json = False,
 ) -> None:
     """List certificates, newest first."""
     from ca import clock
-    from pki.cli.client import connect
-    from pki.cli.output import print_json, table
+    from pki.cli.output import moment, print_json, table
+    from pki.client.rest import connect
 
-    before = None
-    if expires_within is not None:
-        from ca.profiles.config import parse_duration
-
-        try:
-            before = clock.timestamp() + int(parse_duration(expires_within).total_seconds())
-        except ValueError as error:
-            raise typer.BadParameter(str(error), param_hint="--expires-within") from None
+    before = None if expires_within is None else clock.timestamp() + _seconds(expires_within)
     wanted = {"name": name, "profile": profile, "authority": authority, "state": state, "requested_by": requested_by}
     with connect() as client:
         rows = list(client.pages("/certificates", limit or None, expires_before=before, **wanted))
     if json:
         print_json(rows)
         return
-    columns = ("serial", "state", "names", "profile", "not_after", "requested_by")
-    shown = [[row[c] if c != "names" else row[c] or [row["subject"]] for c in columns] for row in rows]
-    table(("serial", "state", "names", "profile", "ends", "asked for by"), shown, empty="no certificate fits")
+    for row in rows:
+        row |= {"ends": moment(row["not_after"]), "names": row["names"] or row["subject"]}
+    columns = ("serial", "state", "ends", "profile", "names", "requested_by")
+    shown = [[row[column] for column in columns] for row in rows]
+    table((*columns[:-1], "asked for by"), shown, empty="no certificate fits")
 
 
 @app.command()
@@ -184,11 +186,12 @@ def show(
     json: Json = False,
 ) -> None:
     """Show one certificate and its history in the ledger."""
-    from pki.cli.client import Problem, connect
+    from pki.cli.material import serial_of
     from pki.cli.output import fields, print_json, table
+    from pki.client.rest import Problem, connect, named
 
     with connect() as client:
-        row = client.get(f"/certificates/{_serial(serial)}")
+        row = client.get(named("/certificates", serial_of(serial)))
         try:
             history = client.get("/ledger/entries", subject=row["serial"])["items"] if not pem else []
         except Problem:  # callers that may not read the ledger still see their certificate
@@ -200,58 +203,23 @@ def show(
     else:
         fields({name: value for name, value in row.items() if name != "certificate"})
         shown = [[_moment(item["entry"]["at"]), item["entry"]["action"], item["entry"]["by"]] for item in history]
-        table(("at", "what happened", "by"), shown, empty="")
+        typer.echo("")
+        table(("at", "what happened", "by"), shown, empty="its history is in the ledger, which you may not read")
 
 
-def key_hash(text: str) -> str:
-    """SHA-256 of a public key: as given, or of the key in a PEM file (certificate, request or public key)."""
-    from hashlib import sha256
+def _seconds(duration: str) -> int:
+    from ca.profiles.config import parse_duration
 
-    from ca.x509.bundle import read_public_key
-
-    if len(text) == 64 and not Path(text).exists():
-        return text.lower()
-    return sha256(read_public_key(Path(text).read_bytes())).hexdigest()
-
-
-def _serial(text: str) -> str:
-    from ca.x509.bundle import read_certificates
-    from ca.x509.certificate import serial_text
-
-    path = Path(text)
-    if path.is_file():
-        return serial_text(read_certificates(path.read_bytes())[0].serial_number)
-    return text
+    try:
+        return int(parse_duration(duration).total_seconds())
+    except ValueError as error:
+        raise typer.BadParameter(str(error), param_hint="--expires-within") from None
 
 
 def _moment(seconds: int) -> str:
     from ca import clock
 
-    return clock.from_timestamp(seconds).isoformat()
-
-
-def _new_key(key_type: str) -> tuple[PrivateKey, str]:
-    """A fresh key, and a request that says nothing but that we hold it."""
-    from ca.keys.algorithms import KeyType
-    from ca.x509.request import make_request
-
-    try:
-        chosen = KeyType(key_type)
-    except ValueError:
-        raise typer.BadParameter(f"{key_type} is not one of {', '.join(KeyType)}", param_hint="--key-type") from None
-    key = chosen.generate()
-    return key, make_request(key)
-
-
-def _targets(directory: Path, *, force: bool) -> dict[str, Path]:
-    targets = {name: directory / f"{name}.pem" for name in ("key", "cert", "chain")}
-    taken = [str(path) for path in targets.values() if path.exists()]
-    if taken and not force:
-        raise typer.BadParameter(
-            f"there already is {', '.join(taken)}; choose another directory with --out, or --force"
-        )
-    directory.mkdir(parents=True, exist_ok=True)
-    return targets
+    return clock.from_timestamp(seconds).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 def _write(targets: dict[str, Path], issued: dict[str, Any], key: PrivateKey) -> None:
@@ -262,7 +230,8 @@ def _write(targets: dict[str, Path], issued: dict[str, Any], key: PrivateKey) ->
     private = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
     files.replace(targets["key"], private, mode=0o600)
     files.replace(targets["cert"], (issued["certificate"] + issued["chain"]).encode())
-    files.replace(targets["chain"], issued["chain"].encode())
+    if "chain" in targets:
+        files.replace(targets["chain"], issued["chain"].encode())
 
 
 def _report(issued: dict[str, Any], paths: list[Path], *, as_json: bool) -> None:

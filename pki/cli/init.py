@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from pki.cli.options import Json, where
+from pki.cli.options import Json
+from pki.client.where import where
 
 if TYPE_CHECKING:
     from ca.keys.algorithms import PrivateKey
@@ -41,10 +42,11 @@ def init(
 ) -> None:
     """Make an installation: state directory, root and issuing CA, profiles, one admin token.
 
-    Takes seconds and asks nothing. The token is printed once. With --root-cert and --root-key (and --ca-cert and
-    --ca-key) a CA that exists is taken over.
+    Takes seconds and asks nothing. The token is printed once.
+
+    With --root-cert and --root-key (and --ca-cert and --ca-key) a CA that exists is taken over.
     """
-    from ca.keys.algorithms import KeyType
+    from pki.cli.material import known_key_type
     from pki.initialise import InitPlan, initialise
     from pki.settings import state_directory
 
@@ -56,13 +58,9 @@ def init(
         "listen.tls": tls,
         "listen.plain": plain,
     }
-    try:
-        chosen = KeyType(key_type)
-    except ValueError:
-        raise typer.BadParameter(f"{key_type} is not one of {', '.join(KeyType)}", param_hint="--key-type") from None
     plan = InitPlan(
         name=name,
-        key_type=chosen,
+        key_type=known_key_type(key_type),
         changes={key: _toml(value) for key, value in changes.items()},
         root=_existing(root_cert, root_key, "--root-cert", "--root-key"),
         issuing=_existing(ca_cert, ca_key, "--ca-cert", "--ca-key"),
@@ -72,14 +70,14 @@ def init(
 
 
 def _existing(certificate: Path | None, key: Path | None, *options: str) -> ExistingCa | None:
-    from ca.x509.bundle import read_certificates
+    from pki.cli.material import read_certificate
     from pki.initialise import ExistingCa
 
     if certificate is None and key is None:
         return None
     if certificate is None or key is None:
         raise typer.BadParameter(f"{options[0]} and {options[1]} go together")
-    return ExistingCa(read_certificates(certificate.read_bytes())[0], _read_key(key))
+    return ExistingCa(read_certificate(certificate), _read_key(key))
 
 
 def _read_key(path: Path) -> PrivateKey:

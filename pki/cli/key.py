@@ -18,9 +18,9 @@ def block(
     json: Json = False,
 ) -> None:
     """Never certify a key again. Revokes nothing: certwright cert revoke --key does both."""
-    from pki.cli.cert import key_hash
-    from pki.cli.client import connect
+    from pki.cli.material import key_hash
     from pki.cli.output import print_json, say
+    from pki.client.rest import connect
 
     with connect() as client:
         done = client.post("/keys/block", {"key": key_hash(key), "reason": reason})

@@ -7,6 +7,7 @@ results and refusals are JSON and nothing else is printed.
 from __future__ import annotations
 
 import json
+import os
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NoReturn
@@ -32,45 +33,40 @@ def print_json(value: Any) -> None:
 
 def say(text: str) -> None:
     """A line for people, on standard error."""
-    sys.stderr.write(text + "\n")
-
-
-def console() -> Any:
-    """Rich's console on standard output."""
-    from rich.console import Console
-
-    return Console(soft_wrap=False, highlight=False)
+    sys.stderr.write(_visible(text) + "\n")
 
 
 def table(columns: Sequence[str], rows: Iterable[Sequence[object]], *, empty: str) -> None:
     """A table without a frame; `empty` says what it means that there is nothing."""
-    from rich.box import SIMPLE_HEAD
-    from rich.table import Table
     from rich.text import Text
 
-    shown = [[_cell(column, value) for column, value in zip(columns, row, strict=True)] for row in rows]
+    from pki.cli.table import lay_out
+
+    shown = [[_cell(value) for value in row] for row in rows]
     if not shown:
         say(empty)
         return
-    grid = Table(box=SIMPLE_HEAD, pad_edge=False, header_style="bold")
-    for column in columns:
-        grid.add_column(Text(column), overflow="fold", no_wrap=column in ("serial", "name", "state"))
-    for row in shown:
-        grid.add_row(*row)
-    console().print(grid)
+    console = _console()
+    # A screen has an end, a pipe has none: what `grep` and `awk` read is one line a row.
+    width = console.width if console.is_terminal or "COLUMNS" in os.environ else sys.maxsize
+    for number, line in enumerate(lay_out(columns, shown, width)):
+        text = Text()
+        for column, cell in line:
+            text.append(cell, style="bold" if number == 0 else _style(column, cell.strip()))
+        console.print(text, soft_wrap=True)
 
 
 def fields(values: Mapping[str, object]) -> None:
-    """Names and values, one a line."""
-    from rich.table import Table
+    """Names and values, one a line and never folded: they are there to be copied."""
     from rich.text import Text
 
-    grid = Table.grid(padding=(0, 2))
-    grid.add_column(no_wrap=True)
-    grid.add_column(overflow="fold")
+    console = _console()
+    longest = max(map(len, values))
     for name, value in values.items():
-        grid.add_row(Text(name.replace("_", " "), style="bold"), _cell(name, value))
-    console().print(grid)
+        texts = [_cell(each) for each in value] if isinstance(value, list | tuple) else [_cell(value)]
+        for number, text in enumerate(texts or [_cell(None)]):
+            label = Text((name.replace("_", " ") if number == 0 else "").ljust(longest + 2), style="bold")
+            console.print(label.append(text, style=_style(name, text)), soft_wrap=True)
 
 
 def ask(question: str, *, yes: bool) -> None:
@@ -84,28 +80,58 @@ def refuse(problem: Mapping[str, Any], *, as_json: bool) -> NoReturn:
     if as_json:
         sys.stderr.write(json.dumps(problem) + "\n")
         raise typer.Exit(1)
-    reasons = problem.get("reasons") or []
+    reasons = [_reason(reason) for reason in problem.get("reasons") or []]
+    detail = str(problem.get("detail", problem.get("title", "unknown")))
     if len(reasons) > 1:
         say(f"refused: {len(reasons)} reasons")
         for reason in reasons:
-            rule = f" [{reason['rule']}]" if reason.get("rule") else ""
-            say(f"  - {reason['message']}{rule}")
+            say(f"  - {reason}")
+    elif reasons and reasons[0] not in detail:
+        say(f"refused: {detail}: {reasons[0]}")
     else:
-        say(f"refused: {problem.get('detail', problem.get('title', 'unknown'))}")
+        say(f"refused: {detail}")
     if problem.get("hint"):
         say(f"hint: {problem['hint']}")
     raise typer.Exit(1)
 
 
-def _cell(column: str, value: object) -> Any:
-    """Text is shown literally: names come from strangers and may look like markup."""
-    from rich.text import Text
+def counted(number: int, noun: str) -> str:
+    """`1 certificate`, `2 certificates`, `2 entries`."""
+    if number == 1:
+        return f"1 {noun}"
+    return f"{number} {noun.removesuffix('y')}ies" if noun.endswith("y") else f"{number} {noun}s"
 
+
+def moment(text: str | None) -> str | None:
+    """A time as tables show it: to the minute, in UTC."""
+    return None if text is None else f"{text[:16]}Z"
+
+
+def _console() -> Any:
+    from rich.console import Console
+
+    return Console(soft_wrap=False, highlight=False)
+
+
+def _reason(reason: Mapping[str, Any]) -> str:
+    rule = f" [{reason['rule']}]" if reason.get("rule") else ""
+    return f"{reason['message']}{rule}"
+
+
+def _style(column: str, text: str) -> str:
+    return STATE_COLOURS.get(text, "") if column == "state" else ""
+
+
+def _cell(value: object) -> str:
     if value is None:
-        return Text("-", style="dim")
+        return "-"
     if isinstance(value, bool):
-        return Text("yes" if value else "no")
+        return "yes" if value else "no"
     if isinstance(value, list | tuple):
-        return Text("\n".join(map(str, value)) or "-")
-    style = STATE_COLOURS.get(str(value), "") if column == "state" else ""
-    return Text(str(value), style=style)
+        return ", ".join(map(_cell, value)) or "-"
+    return _visible(str(value))
+
+
+def _visible(text: str) -> str:
+    """What strangers wrote is shown literally: it may look like markup, and hold what moves a terminal's cursor."""
+    return "".join(letter if letter.isprintable() else ascii(letter)[1:-1] for letter in text)

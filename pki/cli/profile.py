@@ -18,38 +18,28 @@ Domain = Annotated[str, typer.Option(help="What {domain} stands for when a file 
 @app.command("list")
 def listing(json: Json = False) -> None:
     """List the profiles in force."""
-    from pki.cli.client import connect
     from pki.cli.output import print_json, table
+    from pki.client.rest import connect
 
     with connect() as client:
         rows = client.get("/profiles")
     if json:
         print_json(rows)
         return
-    shown = [
-        [
-            row["name"],
-            row["description"],
-            row["issuer"],
-            row["lifetime"],
-            row["longest"],
-            ", ".join(row["roles"]),
-            _dangers(row),
-        ]
-        for row in rows
-    ]
-    columns = ("name", "what it is for", "issuer", "life", "longest", "for", "accepted dangers")
-    table(columns, shown, empty="there are no profiles")
+    columns = ("name", "issuer", "lifetime", "longest", "description", "roles")
+    shown = [[*(row[column] for column in columns), _dangers(row)] for row in rows]
+    named = ("name", "issuer", "life", "longest", "what it is for", "for", "accepted dangers")
+    table(named, shown, empty="there are no profiles")
 
 
 @app.command()
 def show(name: Annotated[str, typer.Argument(help="A profile's name.")], json: Json = False) -> None:
     """Show a profile's file."""
-    from pki.cli.client import connect
     from pki.cli.output import print_json
+    from pki.client.rest import connect, named
 
     with connect() as client:
-        row = client.get(f"/profiles/{name}")
+        row = client.get(named("/profiles", name))
     if json:
         print_json(row)
     else:
@@ -106,11 +96,11 @@ def _verdict(row: dict[str, Any]) -> str:
 
 
 def _lint_installed(name: str | None) -> list[dict[str, Any]]:
-    from pki.cli.client import connect
+    from pki.client.rest import connect, named
 
     found = []
     with connect() as client:
-        rows = client.get("/profiles") if name is None else [client.get(f"/profiles/{name}")]
+        rows = client.get("/profiles") if name is None else [client.get(named("/profiles", name))]
         for row in rows:
             found += [_danger(row["name"], d["code"], d["message"], d["is_accepted"]) for d in row["dangers"]]
             found += [_error(row["name"], e) for e in client.post(f"/profiles/{row['name']}/lint", {})]
@@ -139,11 +129,12 @@ def _error(profile: str, found: dict[str, Any]) -> dict[str, Any]:
 
 
 def _test_installed(name: str | None) -> list[dict[str, Any]]:
-    from pki.cli.client import connect
+    from pki.client.rest import connect, named
 
     with connect() as client:
         names = [row["name"] for row in client.get("/profiles")] if name is None else [name]
-        return [{"profile": each, **row} for each in names for row in client.post(f"/profiles/{each}/test", {})]
+        tables = {each: client.post(f"{named('/profiles', each)}/test", {}) for each in names}
+    return [{"profile": each, **row} for each, rows in tables.items() for row in rows]
 
 
 def _test_file(path: Path, domain: str) -> list[dict[str, Any]]:
@@ -159,8 +150,9 @@ def _test_file(path: Path, domain: str) -> list[dict[str, Any]]:
 
 def _read(path: Path, domain: str) -> Any:
     from ca.profiles.profile import read_profile
+    from pki.cli.paths import read_text
 
-    return read_profile(path.stem, path.read_text(), _variables(domain))
+    return read_profile(path.stem, read_text(path), _variables(domain))
 
 
 def _variables(domain: str) -> dict[str, str]:

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from pki.cli.options import where
+from pki.client.where import where
 
 
 def serve(

@@ -23,9 +23,12 @@ def create(
     json: Json = False,
 ) -> None:
     """Make a token. It is printed once, on standard output, and stored as a hash."""
-    from pki.cli.client import connect
+    from ca.access import GRANTABLE_ROLES
     from pki.cli.output import print_json, say
+    from pki.client.rest import connect
 
+    if role not in GRANTABLE_ROLES:
+        raise typer.BadParameter(f"{role} is not one of {', '.join(sorted(GRANTABLE_ROLES))}", param_hint="--role")
     attributes = dict(_pair(text) for text in attribute or ())
     body = {"name": name, "role": role, "lifetime": lifetime, "profiles": profile or None, "attributes": attributes}
     with connect() as client:
@@ -40,27 +43,30 @@ def create(
 @app.command("list")
 def listing(json: Json = False) -> None:
     """List the tokens, never their secrets."""
-    from pki.cli.client import connect
-    from pki.cli.output import print_json, table
+    from pki.cli.output import moment, print_json, table
+    from pki.client.rest import connect
 
     with connect() as client:
         rows = client.get("/tokens")
     if json:
         print_json(rows)
         return
-    columns = ("name", "role", "profiles", "attributes", "expires_at", "revoked_at", "created_by")
-    shown = [[_readable(row[column]) for column in columns] for row in rows]
-    table(("name", "role", "profiles", "attributes", "ends", "revoked", "made by"), shown, empty="there are no tokens")
+    for row in rows:
+        row |= {"ends": moment(row["expires_at"]), "revoked": moment(row["revoked_at"])}
+        row["attributes"] = [f"{key}={value}" for key, value in row["attributes"].items()]
+    columns = ("name", "role", "ends", "revoked", "profiles", "attributes", "created_by")
+    shown = [[row[column] for column in columns] for row in rows]
+    table((*columns[:-1], "made by"), shown, empty="there are no tokens")
 
 
 @app.command()
 def revoke(name: Annotated[str, typer.Argument(help="A token's name or id.")], json: Json = False) -> None:
     """End a token at once."""
-    from pki.cli.client import connect
     from pki.cli.output import print_json, say
+    from pki.client.rest import connect, named
 
     with connect() as client:
-        row = client.delete(f"/tokens/{name}")
+        row = client.delete(named("/tokens", name))
     if json:
         print_json(row)
     else:
@@ -72,9 +78,3 @@ def _pair(text: str) -> tuple[str, str]:
     if not equals:
         raise typer.BadParameter(f"{text} is not of the form name=value", param_hint="--attribute")
     return name, value
-
-
-def _readable(value: object) -> object:
-    if isinstance(value, dict):
-        return [f"{key}={text}" for key, text in value.items()]
-    return value

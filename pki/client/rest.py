@@ -8,19 +8,21 @@ directory is opened under its lock and the same application answers in this proc
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import socket
-import ssl
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import Any
+from urllib.parse import quote
 
 import httpx
 
-from ca.errors import CertwrightError, Misconfigured
-from pki.cli.options import where
+from ca.errors import BadRequest, CertwrightError
+from pki.client.remote import remote
+from pki.client.where import where
 from pki.settings import state_directory
 
 TIMEOUT = httpx.Timeout(60, connect=10)
@@ -51,16 +53,16 @@ class Client:
 
     def get(self, path: str, **params: object) -> Any:
         """GET under the API's prefix; parameters that are None are left out."""
-        return self._ask("GET", API + path, params={k: str(v) for k, v in params.items() if v is not None}).json()
+        return _json(self._ask("GET", API + path, params={k: str(v) for k, v in params.items() if v is not None}))
 
     def post(self, path: str, body: Mapping[str, Any], *, idempotency_key: str | None = None) -> Any:
         """POST JSON under the API's prefix."""
         headers = {"Idempotency-Key": idempotency_key} if idempotency_key else {}
-        return self._ask("POST", API + path, json=dict(body), headers=headers).json()
+        return _json(self._ask("POST", API + path, json=dict(body), headers=headers))
 
     def delete(self, path: str) -> Any:
         """DELETE under the API's prefix."""
-        return self._ask("DELETE", API + path).json()
+        return _json(self._ask("DELETE", API + path))
 
     def fetch(self, path: str) -> bytes:
         """GET a public path as it is."""
@@ -68,10 +70,8 @@ class Client:
 
     def lines(self, path: str, body: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
         """POST, and the lines of JSON that come back as they come."""
-        import json
-
-        with self._http.stream("POST", API + path, json=dict(body), timeout=None) as response:
-            if response.is_error:
+        with _reaching(), self._http.stream("POST", API + path, json=dict(body), timeout=None) as response:
+            if not response.is_success:
                 response.read()
                 raise _problem(response)
             for line in response.iter_lines():
@@ -90,11 +90,9 @@ class Client:
                 return
 
     def _ask(self, method: str, path: str, **arguments: Any) -> httpx.Response:
-        try:
+        with _reaching():
             response = self._http.request(method, path, **arguments)
-        except httpx.TransportError as error:
-            raise Problem(_unreachable(error)) from None
-        if response.is_error:
+        if not response.is_success:
             raise _problem(response)
         return response
 
@@ -103,7 +101,7 @@ class Client:
 def connect(*, certificate: Path | None = None, key: Path | None = None) -> Iterator[Client]:
     """A client for the installation that is meant. `certificate` and `key` replace the configured credential."""
     if where.server is not None:
-        with Client(_remote(where.server, certificate or where.certificate, key or where.key)) as client:
+        with Client(remote(where.server, certificate or where.certificate, key or where.key, TIMEOUT)) as client:
             yield client
         return
     state = where.state or state_directory()
@@ -115,22 +113,6 @@ def connect(*, certificate: Path | None = None, key: Path | None = None) -> Iter
         return
     with _in_process(state) as client:
         yield client
-
-
-def _remote(server: str, certificate: Path | None, key: Path | None) -> httpx.Client:
-    if not server.startswith("https://"):
-        raise Misconfigured(f"{server} is not an https:// URL", hint="a token must not travel in the clear")
-    if where.ca_file is None:
-        raise Misconfigured(
-            "which CA to trust is not said",
-            hint="pass --ca-file with its root certificate; certwright ca export --roots writes that",
-        )
-    context = ssl.create_default_context(cafile=str(where.ca_file))
-    if certificate is not None:
-        context.load_cert_chain(certificate, key)
-    use_token = where.token is not None and certificate is None
-    headers = {"Authorization": f"Bearer {where.token}"} if use_token else {}
-    return httpx.Client(base_url=server, verify=context, headers=headers, timeout=TIMEOUT, trust_env=False)
 
 
 def _answers(path: Path) -> bool:
@@ -183,21 +165,45 @@ class _Loop(httpx.BaseTransport):
         return httpx.Response(response.status_code, headers=response.headers, content=content)
 
 
+@contextmanager
+def _reaching() -> Iterator[None]:
+    """A server that cannot be reached, or hangs up, is a problem like any other."""
+    try:
+        yield
+    except (httpx.RequestError, httpx.InvalidURL) as error:
+        target = where.server or "the running server"
+        reason = str(error) or type(error).__name__
+        hint = "is the server running? see its log"
+        if where.server is not None:
+            hint = "is the server running, and is --ca-file its root certificate?"
+        document = {"code": "unreachable", "detail": f"{target} cannot be reached: {reason}", "hint": hint}
+        raise Problem(document) from None
+
+
+def _json(response: httpx.Response) -> Any:
+    try:
+        return response.json()
+    except ValueError:
+        raise _problem(response) from None
+
+
 def _problem(response: httpx.Response) -> Problem:
+    """The problem that a server answers with; anything else that answers is not one of ours."""
     try:
         document = response.json()
     except ValueError:
-        document = {"detail": f"the server answered {response.status_code} without a reason", "code": "internal"}
-    return Problem(document)
+        document = None
+    if isinstance(document, dict) and "code" in document:
+        return Problem(document)
+    detail = f"{where.server or 'the server'} answered {response.status_code}, and not as Certwright does"
+    return Problem({"code": "not-certwright", "detail": detail, "hint": "is it the TLS listener of certwright serve?"})
 
 
-def _unreachable(error: Exception) -> dict[str, Any]:
-    target = where.server or "the socket"
-    return {
-        "code": "unreachable",
-        "detail": f"{target} cannot be reached: {error}",
-        "hint": "is the server running, and is --ca-file its root certificate?",
-    }
+def named(collection: str, name: str) -> str:
+    """The path of one thing in a collection. A name is one segment, whatever is in it."""
+    if not name:
+        raise BadRequest("the name is empty", code="bad-name", hint="a variable that is not set?")
+    return f"{collection}/{quote(name, safe='')}"
 
 
 def document_of(error: CertwrightError) -> dict[str, Any]:

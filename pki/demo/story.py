@@ -3,22 +3,28 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
+import subprocess
 import time
+from contextlib import closing
 from pathlib import Path
 
 from rich.console import Console
 from rich.markup import escape
+from rich.padding import Padding
 from rich.panel import Panel
 from rich.rule import Rule
 
 from ca import files
-from ca.errors import Defect
+from ca.errors import Defect, Unavailable
 from ca.keys.algorithms import KeyType
 from ca.x509.request import make_request
-from pki.cli.client import Client, connect
+from pki.client.rest import Client, connect
 from pki.demo.gateway import Gateway, knock
 from pki.demo.world import DOMAIN, World
 from pki.initialise import Initialised
+from pki.settings import PREFIX
 
 WORKLOAD = f"spiffe://{DOMAIN}/ns/payments/sa/api"
 DEVICE = f"sensor-17.devices.{DOMAIN}"
@@ -26,8 +32,15 @@ CRL_PATIENCE = 10.0
 
 
 def tell(directory: Path, *, once: bool) -> None:
-    """Tell the story in `directory`; afterwards keep the world alive until Ctrl-C, unless `once`."""
-    Teller(World(directory)).tell(once=once)
+    """Tell the story in `directory`; afterwards keep the world alive until Ctrl-C, unless `once`.
+
+    Variables that configure an installation are forgotten first: they are meant for another one, perhaps a real one.
+    """
+    for name in [name for name in os.environ if name.startswith(PREFIX)]:
+        del os.environ[name]
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # else the server would outlive the demo
+    with closing(World(directory)) as world:
+        Teller(world).tell(once=once)
 
 
 class Teller:
@@ -43,7 +56,7 @@ class Teller:
         started = time.monotonic()
         self._out.print(Panel("[bold]Certwright[/]: a CA that issues, revokes, publishes and proves", expand=False))
         self._hierarchy(self._world.make())
-        with self._world.serving(), connect() as client:
+        with self._world.serving() as process, connect() as client:
             self._serving()
             workload = self._issue(client, "mesh", WORKLOAD, "a mesh workload: mutual TLS, a SPIFFE identity, one day")
             self._issue(client, "device", DEVICE, "an IoT device: a name of its own, ninety days")
@@ -59,7 +72,7 @@ class Teller:
                 self._verified(client)
                 self._next(time.monotonic() - started)
                 if not once:
-                    self._stay()
+                    self._stay(process)
             finally:
                 gateway.close()
 
@@ -69,10 +82,10 @@ class Teller:
         self._out.print(Rule(f"[bold]{self._step}. {escape(text)}", align="left", style="dim"))
 
     def _say(self, text: str) -> None:
-        self._out.print(f"   {text}")
+        self._out.print(Padding(text, (0, 0, 0, 3), expand=False))
 
     def _command(self, text: str) -> None:
-        self._out.print(f"   [dim]$ certwright {escape(text)}[/]")
+        self._out.print(Padding(f"[dim]$ certwright {escape(text)}[/]", (0, 0, 0, 3), expand=False))
 
     def _hierarchy(self, made: Initialised) -> None:
         self._title("A root and an issuing CA")
@@ -104,7 +117,7 @@ class Teller:
         return directory
 
     def _refusal(self, client: Client) -> None:
-        from pki.cli.client import Problem
+        from pki.client.rest import Problem
 
         self._title("What policy forbids is refused, with all reasons at once")
         name = "spiffe://elsewhere.example/ns/payments/sa/api"
@@ -174,9 +187,7 @@ class Teller:
 
     def _next(self, took: float) -> None:
         state = escape(str(self._world.state))
-        lines = (
-            f"[bold]All of this took {took:.1f} s.[/] Try next, in another terminal:",
-            "",
+        commands = (
             f"  export CERTWRIGHT_STATE={state}",
             "  certwright cert list",
             f"  certwright cert show $(cat {escape(str(self._world.directory))}/mesh/serial.txt)",
@@ -186,12 +197,15 @@ class Teller:
             f"  curl http://127.0.0.1:{self._world.plain}/crl/issuing-1.crl | openssl crl -inform DER -text",
         )
         self._out.print()
-        self._out.print(Panel("\n".join(lines), expand=False))
+        self._out.print(Panel(f"[bold]All of this took {took:.1f} s.[/] Try next, in another terminal:", expand=False))
+        for command in commands:  # to be copied, hence without a frame and never folded
+            self._out.print(command, soft_wrap=True)
 
-    def _stay(self) -> None:
+    def _stay(self, process: subprocess.Popen[bytes]) -> None:
         self._out.print("[dim]the server runs until Ctrl-C[/]")
         try:
-            while True:
-                time.sleep(3600)
+            process.wait()
         except KeyboardInterrupt:
             self._out.print("stopped")
+        else:
+            raise Unavailable("the server has stopped", hint=f"see {self._world.log}")

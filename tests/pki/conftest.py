@@ -319,7 +319,7 @@ def certwright(
 WARM = """
 import gc, json, os, sys, traceback
 import rich.progress, rich.prompt, rich.table
-import pki.cli.app, pki.cli.client, pki.demo.story, pki.product, pki.web.app
+import pki.cli.app, pki.client.rest, pki.demo.story, pki.product, pki.web.app
 from pki.cli import main
 
 def run(job):

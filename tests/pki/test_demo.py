@@ -6,6 +6,7 @@ import contextlib
 import re
 import shutil
 import socket
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,7 @@ import pytest
 from ca.errors import CertwrightError
 from ca.store.engine import ProcessLock
 from pki.demo.world import World
+from tests import peer
 from tests.pki.conftest import certwright
 
 
@@ -101,7 +103,6 @@ def test_a_demo_may_be_told_again(told: tuple[Path, str], tmp_path: Path) -> Non
     assert (made.root.name, (again / "left").exists()) == ("root-1", False)
 
 
-@pytest.mark.xfail(strict=True, reason="pki/demo/world.py: the directory of a demo that still runs is removed")
 def test_a_demo_does_not_pull_the_rug_from_another(told: tuple[Path, str], tmp_path: Path) -> None:
     """A second demo in the directory of one that is still running is refused instead of removing its state."""
     again = Path(shutil.copytree(told[0], tmp_path / "again"))
@@ -112,3 +113,28 @@ def test_a_demo_does_not_pull_the_rug_from_another(told: tuple[Path, str], tmp_p
     finally:
         lock.release()
     assert (again / "kept-head.txt").exists()
+
+
+def test_a_demo_gives_way_to_whoever_was_quicker(tmp_path: Path) -> None:
+    """A port that another program takes after it was chosen: the demo makes its world anew with other ports."""
+    with closing(World(tmp_path / "demo")) as world, socket.create_server(("127.0.0.1", 0)) as quicker:
+        world.tls = quicker.getsockname()[1]
+        world.make()
+        with world.serving():
+            assert world.tls != quicker.getsockname()[1]
+            assert peer.listens(world.tls)()
+            assert f"http://127.0.0.1:{world.plain}" in (world.state / "certwright.toml").read_text()
+            with pytest.raises(CertwrightError, match="still runs"):
+                World(tmp_path / "demo").make()
+
+
+def test_a_demo_touches_no_other_installation(tmp_path: Path) -> None:
+    """Variables that name a server, a database or ports of a real installation mean nothing to it."""
+    elsewhere = {
+        "CERTWRIGHT_SERVER": "https://ca.example.internal:8443",
+        "CERTWRIGHT_TOKEN": "cw_real",
+        "CERTWRIGHT_STORE__URL": "postgresql://ca.example.internal/pki",
+        "CERTWRIGHT_LISTEN__TLS": "nowhere",
+    }
+    done = certwright("demo", "--once", "--dir", tmp_path / "demo", **elsewhere)
+    assert (done.returncode, done.stderr) == (0, "")
