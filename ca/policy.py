@@ -7,6 +7,7 @@ to-be-signed certificate, which is what counts (`ca/issuance.py`, step 4).
 from __future__ import annotations
 
 from collections.abc import Sequence
+from datetime import timedelta
 from typing import NamedTuple
 
 from cryptography import x509
@@ -87,7 +88,7 @@ def _lifetime(reasons: list[Reason], profile: Profile, subject: Subject) -> None
     if 0 < subject.lifetime <= profile.longest:
         return
     longest = format_duration(profile.config.longest)
-    message = f"a lifetime of {subject.lifetime} s is not between 1 s and {longest}"
+    message = f"a lifetime of {format_duration(timedelta(seconds=subject.lifetime))} is not between 1s and {longest}"
     reasons.append(Reason("lifetime-not-allowed", message, f"{profile.name}: longest"))
 
 

@@ -17,6 +17,8 @@ from ca.keys.algorithms import KeyType
 
 _DURATION = re.compile(r"([1-9][0-9]{0,5})([smhdw])")
 _SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
+LONGEST = timedelta(days=200 * 365)
+"""Longer than any CA should live, and short enough that no date overflows."""
 
 
 def parse_duration(text: object) -> timedelta:
@@ -24,7 +26,10 @@ def parse_duration(text: object) -> timedelta:
     match = _DURATION.fullmatch(text) if isinstance(text, str) else None
     if match is None:
         raise ValueError(f"{text!r} is not a duration such as 90s, 15m, 24h, 7d or 52w")
-    return timedelta(seconds=int(match[1]) * _SECONDS[match[2]])
+    duration = timedelta(seconds=int(match[1]) * _SECONDS[match[2]])
+    if duration > LONGEST:
+        raise ValueError(f"{text} is longer than {LONGEST.days // 365} years")
+    return duration
 
 
 def format_duration(duration: timedelta) -> str:

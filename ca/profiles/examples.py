@@ -71,7 +71,10 @@ def read_examples(directory: Path, profile: str, variables: Mapping[str, str]) -
     path = directory / f"{profile}{EXAMPLES_SUFFIX}"
     if not path.exists():
         return Examples()
-    text = path.read_text()
+    try:
+        text = path.read_bytes().decode()
+    except UnicodeDecodeError as error:
+        raise Misconfigured(f"{path} is not UTF-8 text: byte {error.start}", code="bad-examples") from None
     for name, value in variables.items():
         text = text.replace(f"{{{name}}}", value)
     try:

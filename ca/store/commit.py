@@ -155,13 +155,12 @@ class GroupCommit:
     def close(self) -> None:
         """Finish what is queued, then stop and close the connection."""
         with self._door:
-            was_closed = self._closed.is_set()
+            if self._closed.is_set():
+                return
             self._closed.set()
-            if not was_closed:
-                self._queue.put(None)
-        if not was_closed:
-            self._thread.join()
-            self._disconnect()
+            self._queue.put(None)
+        self._thread.join()
+        self._disconnect()
 
     def _end_turn(self, loop: asyncio.AbstractEventLoop) -> None:
         turn = self._turns.pop(loop)
