@@ -7,7 +7,6 @@ to-be-signed certificate, which is what counts (`ca/issuance.py`, step 4).
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import timedelta
 from typing import NamedTuple
 
 from cryptography import x509
@@ -16,7 +15,7 @@ from cryptography.x509.oid import NameOID
 from ca.access import Role
 from ca.errors import Reason
 from ca.keys.algorithms import KeyType
-from ca.profiles.config import format_duration
+from ca.profiles.config import format_duration, format_seconds
 from ca.profiles.profile import Profile
 from ca.profiles.rules import Attributes
 from ca.x509.names import Kind, Name
@@ -88,7 +87,7 @@ def _lifetime(reasons: list[Reason], profile: Profile, subject: Subject) -> None
     if 0 < subject.lifetime <= profile.longest:
         return
     longest = format_duration(profile.config.longest)
-    message = f"a lifetime of {format_duration(timedelta(seconds=subject.lifetime))} is not between 1s and {longest}"
+    message = f"a lifetime of {format_seconds(subject.lifetime)} is not between 1s and {longest}"
     reasons.append(Reason("lifetime-not-allowed", message, f"{profile.name}: longest"))
 
 

@@ -34,7 +34,11 @@ def parse_duration(text: object) -> timedelta:
 
 def format_duration(duration: timedelta) -> str:
     """Write a duration the way a file would, in the largest unit that fits evenly."""
-    seconds = int(duration.total_seconds())
+    return format_seconds(int(duration.total_seconds()))
+
+
+def format_seconds(seconds: int) -> str:
+    """The same for a number of seconds, which may be absurd."""
     unit = next((unit for unit in "dhm" if seconds >= _SECONDS[unit] and seconds % _SECONDS[unit] == 0), "s")
     return f"{seconds // _SECONDS[unit]}{unit}"
 
