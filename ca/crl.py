@@ -12,20 +12,20 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import timedelta
 from hashlib import sha256
+from typing import NamedTuple
 
-from cryptography import x509
-from sqlalchemy import ColumnElement, Connection, Row, case, func, select, update
+from sqlalchemy import ColumnElement, Connection, Row, and_, case, delete, func, insert, select, update
 from sqlmodel import col
 
 from ca import clock
 from ca.authority import Issuer, State
-from ca.errors import CertwrightError, Defect
+from ca.errors import CertwrightError
 from ca.installation import Installation
 from ca.ledger import log
-from ca.models import Authority, Revocation, RevocationList
+from ca.models import Authority, Revocation, RevocationList, RevocationListContent
+from ca.signing import seal_list
 from ca.store import Transaction
 from ca.store.commit import StaleChange
-from ca.x509.certificate import assemble
 from ca.x509.revocation_list import ToBeSignedList, entries_of, entry
 
 COMPLETE = -1
@@ -67,6 +67,17 @@ class Status:
     due_at: int
     entries: int
     sha256: str
+
+
+class StoredList(NamedTuple):
+    """The newest list of a shard: when it was made, until when it is good, and its bytes, DER."""
+
+    number: int
+    this_update: int
+    next_update: int
+    entries: int
+    sha256: bytes
+    crl: bytes
 
 
 class CrlPublisher:
@@ -146,11 +157,12 @@ class CrlPublisher:
                     due_at=case((col(RevocationList.changes) == row.changes, next_due), else_=0),
                     entries=count,
                     sha256=sha256(crl).digest(),
-                    crl=crl,
                 )
             )
             if stored.rowcount != 1:
                 raise StaleChange("another replica has published this list meanwhile")
+            tx.execute(delete(RevocationListContent).where(*_at(issuer, shard, RevocationListContent)))
+            tx.execute(insert(RevocationListContent).values(authority_id=issuer.id, shard=shard, crl=crl))
             _leave_after_expiry(tx, issuer, shard, number, listed_until)
             details = {"shard": shard, "number": number, "entries": count, "sha256": sha256(crl).hexdigest()}
             log.append(tx, "crl-published", issuer.name, "system:crl", **details)
@@ -186,20 +198,35 @@ def statuses(installation: Installation) -> list[Status]:
         return [Status(**{**row, "sha256": row["sha256"].hex()}) for row in rows]
 
 
-def load(installation: Installation, authority: str, shard: int) -> RevocationList | None:
+def load(installation: Installation, authority: str, shard: int) -> StoredList | None:
     """The newest list of one shard, or of all (`COMPLETE`); None if there is no such list yet."""
     row_id = installation.authorities.get(authority).id
-    query = select(RevocationList).where(col(RevocationList.authority_id) == row_id, col(RevocationList.shard) == shard)
+    query = _CONTENT.where(col(RevocationList.authority_id) == row_id, col(RevocationList.shard) == shard)
     with installation.store.read() as connection:
         row = connection.execute(query).first()
-    return None if row is None or row.number == 0 else RevocationList(**row._mapping)
+    return None if row is None else StoredList._make(row)
 
 
 _ROW = select(col(RevocationList.number), col(RevocationList.changes), col(RevocationList.this_update))
 
 
-def _at(issuer: Issuer, shard: int) -> tuple[ColumnElement[bool], ColumnElement[bool]]:
-    return col(RevocationList.authority_id) == issuer.id, col(RevocationList.shard) == shard
+_CONTENT = (
+    select(*(col(getattr(RevocationList, name)) for name in StoredList._fields[:-1]), col(RevocationListContent.crl))
+    .join(
+        RevocationListContent,
+        and_(
+            col(RevocationListContent.authority_id) == col(RevocationList.authority_id),
+            col(RevocationListContent.shard) == col(RevocationList.shard),
+        ),
+    )
+    .order_by(col(RevocationList.shard))
+)
+
+
+def _at(
+    issuer: Issuer, shard: int, table: type[RevocationList | RevocationListContent] = RevocationList
+) -> tuple[ColumnElement[bool], ColumnElement[bool]]:
+    return col(table.authority_id) == issuer.id, col(table.shard) == shard
 
 
 def _listed(issuer: Issuer) -> tuple[ColumnElement[bool], ColumnElement[bool]]:
@@ -223,20 +250,18 @@ def _complete(connection: Connection, issuer: Issuer) -> tuple[bytes, int] | Non
     """All entries: those of the shards as they were just published, and those without a shard."""
     own, count = _encode(connection.execute(_ENTRY.where(*_listed(issuer), col(Revocation.shard).is_(None))))
     parts: list[bytes | memoryview] = [own]
-    lists = select(col(RevocationList.due_at), col(RevocationList.entries), col(RevocationList.crl)).where(
-        col(RevocationList.authority_id) == issuer.id, col(RevocationList.shard) != COMPLETE
-    )
-    for row in connection.execute(lists.order_by(col(RevocationList.shard))):
-        if row.due_at == 0:
-            return None
+    shards = col(RevocationList.authority_id) == issuer.id, col(RevocationList.shard) != COMPLETE
+    waiting = select(col(RevocationList.shard)).where(*shards, col(RevocationList.due_at) == 0).limit(1)
+    if connection.execute(waiting).first() is not None:
+        return None
+    for row in connection.execute(_CONTENT.where(*shards)):
         parts.append(entries_of(row.crl))
         count += row.entries
     return b"".join(parts), count
 
 
 def _signed(issuer: Issuer, shard: int, number: int, this_update: int, next_update: int, entries: bytes) -> bytes:
-    """Sign a list, read it back and verify it."""
-    tbs = ToBeSignedList(
+    unsigned = ToBeSignedList(
         algorithm=issuer.scheme.identifier,
         issuer=issuer.subject,
         this_update=this_update,
@@ -245,13 +270,8 @@ def _signed(issuer: Issuer, shard: int, number: int, this_update: int, next_upda
         number=number,
         key_identifier=issuer.facts.key_identifier,
         distribution_point=None if shard == COMPLETE else issuer.urls.crl(issuer.name, shard),
-    ).encode()
-    signature = issuer.scheme.sign(issuer.key, tbs)
-    crl = assemble(tbs, issuer.scheme.identifier, signature)
-    parsed = x509.load_der_x509_crl(crl)
-    if parsed.tbs_certlist_bytes != tbs or not issuer.scheme.verify(issuer.public_key, parsed.signature, tbs):
-        raise Defect(f"the CRL that was made for {issuer.name} does not verify; it was not published")
-    return crl
+    )
+    return seal_list(unsigned.encode(), issuer)
 
 
 def _leave_after_expiry(tx: Transaction, issuer: Issuer, shard: int, number: int, listed_until: int) -> None:

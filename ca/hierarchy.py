@@ -214,7 +214,4 @@ def _insert(tx: Transaction, row: Mapping[str, Any]) -> None:
 
 
 _RECORDED = ("line", "generation", "parent_id", "state", "serial", "key_label", "not_after", "crl_shards", "created_at")
-_NO_LIST = dict.fromkeys(("number", "changes", "this_update", "next_update", "due_at", "entries"), 0) | {
-    "sha256": b"",
-    "crl": b"",
-}
+_NO_LIST = {"number": 0, "changes": 0, "this_update": 0, "next_update": 0, "due_at": 0, "entries": 0, "sha256": b""}

@@ -101,10 +101,9 @@ class Revocation(SQLModel, table=True):
 
     __tablename__ = "revocation"
     __table_args__ = (
-        Index(
+        Index(  # has all that a list is made of: a shard's rows lie scattered over the whole table
             "revocation_listed",
-            "authority_id",
-            "shard",
+            *("authority_id", "shard", "serial", "revoked_at", "reason", "not_after", "last_listed"),
             sqlite_where=text("last_listed IS NULL"),
             postgresql_where=text("last_listed IS NULL"),
         ),
@@ -137,6 +136,15 @@ class RevocationList(SQLModel, table=True):
     changes: int = Field(default=0, sa_type=BigInteger)
     entries: int
     sha256: bytes = Field(sa_type=LargeBinary)
+
+
+class RevocationListContent(SQLModel, table=True):
+    """The bytes of a list, in a table of their own: SQLite rewrites a whole row for each change, and they are many."""
+
+    __tablename__ = "revocation_list_content"
+
+    authority_id: int = Field(sa_type=_Id, primary_key=True)
+    shard: int = Field(primary_key=True)
     crl: bytes = Field(sa_type=LargeBinary)
 
 

@@ -113,6 +113,15 @@ def seal(tbs: bytes, issuer: Issuer) -> tuple[bytes, bytes]:
     return signature, certificate
 
 
+def seal_list(tbs: bytes, issuer: Issuer) -> bytes:
+    """The same for a CRL; returns the list."""
+    crl = assemble(tbs, issuer.scheme.identifier, issuer.scheme.sign(issuer.key, tbs))
+    parsed = x509.load_der_x509_crl(crl)
+    if parsed.tbs_certlist_bytes != tbs or not issuer.scheme.verify(issuer.public_key, parsed.signature, tbs):
+        raise Defect(f"the CRL that was made for {issuer.name} does not verify; it was not published")
+    return crl
+
+
 def _names_in(certificate: x509.Certificate) -> list[tuple[type[x509.GeneralName], object]]:
     """The alternative names as they were encoded: kind and value."""
     try:

@@ -14,9 +14,9 @@ from starlette.responses import JSONResponse, PlainTextResponse, Response
 
 from ca import clock, crl
 from ca.authority import State
-from ca.crl import COMPLETE
+from ca.crl import COMPLETE, StoredList
 from ca.errors import CertwrightError, NotFound
-from ca.models import Authority, RevocationList
+from ca.models import Authority
 from ca.x509.bundle import pem_certificate, pem_chain, pem_crl
 from ca.x509.certificate import fingerprint
 from pki.product import Product
@@ -144,12 +144,12 @@ def _crl(request: Request, authority: str, shard: int, *, as_pem: bool) -> Respo
     return _cached(request, content, row.sha256.hex(), PEM_TYPE if as_pem else CRL_TYPE, _max_age(row), row)
 
 
-def _max_age(row: RevocationList) -> int:
+def _max_age(row: StoredList) -> int:
     return max(0, min(MAX_AGE, row.next_update - clock.timestamp()))
 
 
 def _cached(
-    request: Request, content: bytes, tag: str, media_type: str, max_age: int, row: RevocationList | None = None
+    request: Request, content: bytes, tag: str, media_type: str, max_age: int, row: StoredList | None = None
 ) -> Response:
     headers = {"ETag": f'"{tag}"', "Cache-Control": f"public, max-age={max_age}"}
     if row is not None:

@@ -45,8 +45,8 @@ def running_server(*, cpus: set[int] | None = None, settings: dict[str, object] 
             "installation.public_url": f"http://127.0.0.1:{plain}",
             "listen.tls": f"127.0.0.1:{port}",
             "listen.plain": f"127.0.0.1:{plain}",
-            "limits.per_second": 1e9,
-            "limits.burst": 1_000_000_000,
+            "limits.per_second": 1e6,
+            "limits.burst": 1_000_000,
             **(settings or {}),
         }
         made = initialise(directory / "state", InitPlan(changes={k: json.dumps(v) for k, v in changes.items()}))

@@ -177,7 +177,7 @@ def upgrade() -> None:
     op.create_index(
         "revocation_listed",
         "revocation",
-        ["authority_id", "shard"],
+        ["authority_id", "shard", "serial", "revoked_at", "reason", "not_after", "last_listed"],
         unique=False,
         sqlite_where=sa.text("last_listed IS NULL"),
         postgresql_where=sa.text("last_listed IS NULL"),
@@ -193,7 +193,13 @@ def upgrade() -> None:
         sa.Column("changes", sa.BigInteger(), nullable=False),
         sa.Column("entries", sa.Integer(), nullable=False),
         sa.Column("sha256", sa.LargeBinary(), nullable=False),
-        sa.Column("crl", sa.LargeBinary(), nullable=False),
         sa.PrimaryKeyConstraint("authority_id", "shard"),
     )
     op.create_index(op.f("ix_revocation_list_due_at"), "revocation_list", ["due_at"], unique=False)
+    op.create_table(
+        "revocation_list_content",
+        sa.Column("authority_id", _ID, nullable=False),
+        sa.Column("shard", sa.Integer(), nullable=False),
+        sa.Column("crl", sa.LargeBinary(), nullable=False),
+        sa.PrimaryKeyConstraint("authority_id", "shard"),
+    )
