@@ -2,7 +2,7 @@
 
 A revocation is durable, in the ledger and on its way to the CRL when the call returns. Revoking for key compromise
 blocks the key first and then revokes whatever carries it, intents included, in that order: an issuance that runs at
-the same time is either seen by the second step or refused because of the first (`ca/recording.completion`).
+the same time is either seen by the second step or refused because of the first (`ca/recording.Draft.complete`).
 """
 
 from __future__ import annotations

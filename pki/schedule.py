@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC
+from functools import partial
 
 from apscheduler.schedulers.background import BackgroundScheduler
 
@@ -131,7 +132,9 @@ class Schedule:
         self._scheduler = BackgroundScheduler(
             timezone=UTC, job_defaults={"misfire_grace_time": None, "coalesce": True, "max_instances": 1}
         )
-        self.succeeded: dict[str, float] = {}
+        self._succeeded = {work.name: clock.monotonic() for work in self._work}
+        for work in self._work:
+            product.metrics.tick_age_seconds.labels(work.name).set_function(partial(self._age, work.name))
 
     def start(self) -> None:
         """Run every piece once now, then on its beat."""
@@ -145,6 +148,10 @@ class Schedule:
         if self._scheduler.running:
             self._scheduler.shutdown(wait=True)
 
+    def _age(self, name: str) -> float:
+        """Seconds since a piece last succeeded or, if it never did, since this schedule was made."""
+        return clock.monotonic() - self._succeeded[name]
+
     def _beat(self, work: Work) -> None:
         try:
             work.run(self._product)
@@ -155,7 +162,7 @@ class Schedule:
                 hint = error.hint if isinstance(error, CertwrightError) else None
                 log.error("work-failed", work=work.name, reason=f"{type(error).__name__}: {error}", hint=hint)
         else:
-            self.succeeded[work.name] = clock.monotonic()
+            self._succeeded[work.name] = clock.monotonic()
             if work.name in self._failing:
                 self._failing.discard(work.name)
                 log.info("work-recovered", work=work.name)

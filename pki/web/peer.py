@@ -20,6 +20,8 @@ from pki.web.identity import CERTIFICATE, LOCAL
 REQUEST_SECONDS = 30.0
 """How long a request may take to arrive, and a new connection to begin one."""
 HEADER_BYTES = 32 * 1024
+FAREWELL_SECONDS = 0.5
+"""How long a client may take to answer the end of a TLS connection when the server stops."""
 
 
 class GuardedProtocol(HttpToolsProtocol):
@@ -90,6 +92,12 @@ class TlsProtocol(GuardedProtocol):
         if self._certificate is not None:
             cast(dict[str, Any], self.scope)[CERTIFICATE] = self._certificate
         super().on_headers_complete()
+
+    def shutdown(self) -> None:
+        """The server stops: an idle client that does not answer the close of TLS is not waited for."""
+        super().shutdown()
+        if self.transport.is_closing():
+            asyncio.get_running_loop().call_later(FAREWELL_SECONDS, self.transport.abort)
 
 
 class LocalProtocol(GuardedProtocol):

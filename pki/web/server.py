@@ -13,7 +13,7 @@ from pathlib import Path
 
 import uvicorn
 import uvloop
-from starlette.types import ASGIApp
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from ca.errors import Unavailable
 from pki.logs import logger
@@ -85,7 +85,7 @@ def _listeners(product: Product, tls: ListenerTls) -> list[_Listener]:
 
 def _listener(app: ASGIApp, protocol: type[GuardedProtocol], context: ssl.SSLContext | None) -> _Listener:
     config = uvicorn.Config(
-        app,
+        _given_up_in_the_end(app),
         http=protocol,
         ws="none",
         lifespan="off",
@@ -100,6 +100,18 @@ def _listener(app: ASGIApp, protocol: type[GuardedProtocol], context: ssl.SSLCon
     config.load()
     config.ssl = context
     return _Listener(config)
+
+
+def _given_up_in_the_end(app: ASGIApp) -> ASGIApp:
+    """A request that still runs when the server has to end is cancelled: one line in the log, no error of ours."""
+
+    async def call(scope: Scope, receive: Receive, send: Send) -> None:
+        try:
+            await app(scope, receive, send)
+        except asyncio.CancelledError:
+            log.info("request-given-up", path=scope.get("path"), reason="the server ends")
+
+    return call
 
 
 def _bind(product: Product) -> list[socket.socket]:
@@ -118,7 +130,9 @@ def _tcp(address: str) -> socket.socket:
         )
     except OSError as error:
         hint = "another program listens there? see the settings listen.tls and listen.plain"
-        raise Unavailable(f"cannot listen on {address}: {error.strerror}", code="address-in-use", hint=hint) from None
+        # Python puts the address into its text once more; errors of the resolver have negative numbers of their own.
+        reason = os.strerror(error.errno) if error.errno is not None and error.errno > 0 else error.strerror
+        raise Unavailable(f"cannot listen on {address}: {reason}", code="address-in-use", hint=hint) from None
 
 
 def _unix(path: Path) -> socket.socket:
