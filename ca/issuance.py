@@ -82,7 +82,7 @@ def issuing(decision: Decision, installation: Installation) -> Story:
         not_before=not_before,
         not_after=not_after,
         path_length=decision.path_length,
-        shard=issuer.shard_of(serial) if decision.profile.config.revocation.check == "crl" else None,
+        shard=issuer.shard_of(serial) if decision.profile.names_crl else None,
         role=decision.role,
         attributes=decision.attributes,
     )

@@ -58,7 +58,7 @@ def make_specimen(profile: Profile, key_type: KeyType) -> bytes:
         not_before=not_before,
         not_after=not_before + profile.lifetime - 1,
         path_length=0 if profile.config.kind == "authority" else None,
-        shard=issuer.shard_of(serial) if profile.config.revocation.check == "crl" else None,
+        shard=issuer.shard_of(serial) if profile.names_crl else None,
         role=role,
         attributes=None,
     )

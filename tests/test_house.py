@@ -411,7 +411,7 @@ def dangers(module: Module) -> list[str]:
                 found.append(f"line {node.lineno}: assert {ast.unparse(node.test)}")
             case ast.ExceptHandler() if node.type is None:
                 found.append(f"line {node.lineno}: except:")
-            case ast.ExceptHandler() if _is_broad(node.type) and all(map(_is_nothing, node.body)):
+            case ast.ExceptHandler() if node.type and _is_broad(node.type) and all(map(_is_nothing, node.body)):
                 found.append(f"line {node.lineno}: except {ast.unparse(node.type)}: pass")
             case ast.Call() if ast.unparse(node.func).endswith("suppress") and any(map(_is_broad, node.args)):
                 found.append(f"line {node.lineno}: {ast.unparse(node)}")

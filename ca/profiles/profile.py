@@ -49,6 +49,11 @@ class Profile:
         named = frozenset(role for block in self.allow for role in block.roles)
         return named | {Role.ADMIN} if self.config.kind != "leaf" or Role.OPERATOR in named else named
 
+    @property
+    def names_crl(self) -> bool:
+        """Whether certificates name a CRL shard. An OCSP signer's name none (RFC 6960 section 4.2.2.2.1)."""
+        return self.config.revocation.check == "crl" and self.config.kind != "ocsp"
+
     def allows_name(self, name: Name, role: Role, attributes: Attributes) -> bool:
         """Whether some rule of the role covers the name."""
         return any(rule.allows(name, attributes) for rule in self.rules[role])

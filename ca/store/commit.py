@@ -10,17 +10,17 @@ from __future__ import annotations
 
 import asyncio
 import queue
-import sqlite3
 import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from hashlib import sha256
 from typing import Any, Generic, Protocol, TypeVar
 
 from sqlalchemy import Connection, CursorResult, Executable, Select, Table, func, select
-from sqlalchemy.exc import DBAPIError, IntegrityError, SQLAlchemyError
+from sqlalchemy.exc import IntegrityError, SQLAlchemyError
 from sqlmodel import SQLModel
 
 from ca.errors import CertwrightError, Conflict, StoreUnavailable
+from ca.store.failures import as_ours, is_of_a_statement, is_transient
 from ca.store.many import any_row, delete_many, insert_many, table_of
 
 T = TypeVar("T")
@@ -206,8 +206,8 @@ class GroupCommit:
         except SQLAlchemyError as error:
             if not isinstance(error, IntegrityError):
                 self._disconnect()
-                if not (_is_transient(error) or _is_of_a_statement(error)):
-                    _fail(batch, _as_ours(error))
+                if not (is_transient(error) or is_of_a_statement(error)):
+                    _fail(batch, as_ours(error))
                     return
             self._one_by_one(batch, error)
         except Exception as error:  # noqa: BLE001 - a refusal, or a unit's own defect: find whose it is
@@ -215,7 +215,7 @@ class GroupCommit:
 
     def _one_by_one(self, batch: list[_Ticket[Any]], error: Exception) -> None:
         if len(batch) == 1:
-            batch[0].error = _as_ours(error)
+            batch[0].error = as_ours(error)
             return
         for ticket in batch:
             self._commit([ticket])
@@ -225,7 +225,7 @@ class GroupCommit:
             try:
                 self._once(batch)
             except SQLAlchemyError as error:
-                if not tries_left or not _is_transient(error):
+                if not tries_left or not is_transient(error):
                     raise
             else:
                 self.batches += 1
@@ -275,26 +275,3 @@ def _wake(futures: Iterable[asyncio.Future[None]]) -> None:
     for future in futures:
         if not future.done():
             future.set_result(None)
-
-
-def _as_ours(error: Exception) -> Exception:
-    if not isinstance(error, SQLAlchemyError):
-        return error
-    if isinstance(error, IntegrityError):
-        return Conflict("it clashes with what is stored", code="duplicate")
-    reason = str(error.orig).strip().splitlines()[0] if isinstance(error, DBAPIError) and error.orig else str(error)
-    return StoreUnavailable(f"the database did not take it: {reason}")
-
-
-def _is_of_a_statement(error: SQLAlchemyError) -> bool:
-    """Whether one statement was wrong, rather than the database unable: then its neighbours need not fail with it."""
-    origin = getattr(error, "orig", None)
-    if (state := getattr(origin, "sqlstate", None)) is not None:
-        return str(state)[:2] in ("21", "22", "42")
-    return getattr(origin, "sqlite_errorcode", None) == sqlite3.SQLITE_ERROR
-
-
-def _is_transient(error: SQLAlchemyError) -> bool:
-    """PostgreSQL gives up one of two transactions that block each other: it may simply be tried again."""
-    state = getattr(getattr(error, "orig", None), "sqlstate", None)
-    return state in ("40001", "40P01")

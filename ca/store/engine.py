@@ -16,11 +16,12 @@ from typing import Any, TypeVar
 
 from sqlalchemy import Connection, Engine, create_engine, event
 from sqlalchemy.engine import make_url
-from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.exc import DataError, SQLAlchemyError
 from sqlalchemy.pool import NullPool
 
 from ca.errors import Misconfigured, StateLocked, StoreUnavailable
 from ca.store.commit import GroupCommit
+from ca.store.failures import as_ours
 from ca.store.many import STATEMENTS
 from ca.store.migrate import migrate
 
@@ -66,6 +67,8 @@ class Store:
                 if snapshot and self.is_shared:
                     connection.execution_options(isolation_level="REPEATABLE READ")
                 yield connection
+        except DataError as error:
+            raise as_ours(error) from error
         except SQLAlchemyError as error:
             raise StoreUnavailable(f"the database does not answer: {type(error).__name__}") from error
 

@@ -19,7 +19,7 @@ from pki.web.api import authorities, certificates, keys, ledger, profiles, token
 from pki.web.context import identity_of, product_of
 from pki.web.described import REFUSALS, describe, text_of
 from pki.web.direct import Direct
-from pki.web.gate import Gate
+from pki.web.gate import Gate, PlainPath
 from pki.web.identity import Identity
 from pki.web.limits import BodyLimit
 from pki.web.problems import on_any_error, on_http_error, on_our_error, on_validation_error
@@ -48,7 +48,7 @@ def create_app(product: Product) -> ASGIApp:
         responses=text_of("text/plain"),
     )
     fast = Direct(app, {f"{API}/certificates": certificates.issue})
-    gate = Gate(fast, app, API, frozenset({OPENAPI}))
+    gate = Gate(PlainPath(fast), app, API, frozenset({OPENAPI}))
     return BodyLimit(gate, product.settings.limits.body_bytes)
 
 
@@ -56,7 +56,7 @@ def create_public_app(product: Product) -> ASGIApp:
     """What the plain listener serves: nothing secret, nothing that changes anything."""
     app = _bare(product, "Certwright, public", None)
     app.include_router(public.router)
-    return BodyLimit(app, product.settings.limits.body_bytes)
+    return BodyLimit(PlainPath(app), product.settings.limits.body_bytes)
 
 
 def metrics(request: Request) -> Response:

@@ -9,8 +9,10 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 from ca.access import Role
 
 MAX_NAMES = 100
+PLAIN = r"^[^\x00-\x1f\x7f]*$"
+"""Without control characters, which no name of ours has and not every database takes."""
 Text = Annotated[str, StringConstraints(max_length=2048)]
-Word = Annotated[str, StringConstraints(min_length=1, max_length=128)]
+Word = Annotated[str, StringConstraints(min_length=1, max_length=128, pattern=PLAIN)]
 Pem = Annotated[str, StringConstraints(max_length=64 * 1024)]
 DurationText = Annotated[str, StringConstraints(max_length=16)]
 
@@ -25,7 +27,7 @@ class CertificateFilter(_In):
     name: Text | None = None
     profile: Word | None = None
     authority: Word | None = None
-    requested_by: Text | None = None
+    requested_by: Word | None = None
 
 
 class IssueRequest(_In):

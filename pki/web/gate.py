@@ -13,9 +13,9 @@ from starlette.requests import Request
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from ca.access import Caller
-from ca.errors import CertwrightError
+from ca.errors import CertwrightError, NotFound
 from pki.web.identity import Identity
-from pki.web.problems import on_our_error
+from pki.web.problems import on_our_error, problem
 
 CALLER = "certwright.caller"
 """In the ASGI scope behind the gate: the `Caller`."""
@@ -42,6 +42,20 @@ class Gate:
             except CertwrightError as error:
                 await (await on_our_error(request, error))(scope, receive, send)
                 return
+        await self._inner(scope, receive, send)
+
+
+class PlainPath:
+    """Knows no path with control characters: the router would take `/healthz%0a` for `/healthz`."""
+
+    def __init__(self, inner: ASGIApp) -> None:
+        self._inner = inner
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass it on, or answer 404."""
+        if scope["type"] == "http" and not scope["path"].isprintable():
+            await problem(NotFound("no path of ours has such characters", code="not-found"))(scope, receive, send)
+            return
         await self._inner(scope, receive, send)
 
 

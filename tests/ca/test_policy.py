@@ -283,7 +283,7 @@ def _build(issuer: Issuer, profile: Profile, judged: Subject) -> bytes:
         not_before=begins,
         not_after=begins + judged.lifetime - 1,
         path_length=None,
-        shard=issuer.shard_of(serial) if profile.config.revocation.check == "crl" else None,
+        shard=issuer.shard_of(serial) if profile.names_crl else None,
         role=judged.role,
         attributes=judged.attributes,
     )

@@ -117,7 +117,7 @@ def order_for(profile: Profile, issuer: Issuer, key_type: KeyType = KeyType.P256
         not_before=begins,
         not_after=begins + min(profile.lifetime, 86400) - 1,
         path_length=0 if kind == "authority" else None,
-        shard=issuer.shard_of(serial) if profile.config.revocation.check == "crl" else None,
+        shard=issuer.shard_of(serial) if profile.names_crl else None,
         role=Role.OPERATOR if kind == "leaf" else Role.ADMIN,
         attributes={},
     )

@@ -15,10 +15,10 @@ from typing import Any
 
 import psycopg
 import pytest
-from sqlalchemy import insert, text, update
+from sqlalchemy import insert, select, text, update
 from sqlmodel import col
 
-from ca.errors import CertwrightError, StateLocked, StoreUnavailable
+from ca.errors import BadRequest, CertwrightError, StateLocked, StoreUnavailable
 from ca.models import Fact
 from ca.store import Store, Transaction, open_store
 from tests.conftest import fresh_database
@@ -254,3 +254,12 @@ def test_an_unusable_place_is_refused_plainly(tmp_path: Path, place: str) -> Non
     (tmp_path / "linked.db.lock").symlink_to("/dev/null")
     with pytest.raises(CertwrightError):
         open_store(f"sqlite:///{(tmp_path / place).resolve()}")
+
+
+def test_a_value_that_no_database_takes_is_the_askers_mistake(any_store: Store) -> None:
+    """A NUL in a text is found nowhere or refused as bad input; the database is not called unavailable for it."""
+    with suppress(BadRequest), any_store.read() as connection:
+        assert connection.execute(select(Fact).where(col(Fact.name) == "a\0b")).first() is None
+    with suppress(BadRequest):
+        any_store.write(put("a\0b"))
+    assert any_store.write(put("after")) == "after"

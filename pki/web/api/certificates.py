@@ -17,8 +17,9 @@ from ca.issuance import aissue
 from ca.x509.request import read_request
 from pki.product import Product
 from pki.web.answered import CertificatePage, CertificateView, IssuedCertificate, RevokedView
-from pki.web.asked import IssueRequest, RenewRequest, RevokeManyRequest, RevokeRequest
+from pki.web.asked import PLAIN, IssueRequest, RenewRequest, RevokeManyRequest, RevokeRequest
 from pki.web.context import CallerDep, ProductDep, identity_of, product_of, read_duration, read_names, read_subject
+from pki.web.described import Responses
 from pki.web.direct import DirectRoute
 from pki.web.gate import caller_of
 from pki.web.views import certificate_view, issued_certificate, revoked_view
@@ -26,14 +27,24 @@ from pki.web.views import certificate_view, issued_certificate, revoked_view
 router = APIRouter(prefix="/certificates", tags=["certificates"])
 hot = APIRouter(prefix="/certificates", tags=["certificates"], route_class=DirectRoute)
 MAX_IDEMPOTENCY_KEY = 255
+REPEATED: Responses = {
+    200: {"model": IssuedCertificate, "description": "The same request was answered with this before"}
+}
 
+Searched = Annotated[str | None, Query(max_length=2048, pattern=PLAIN)]
 IdempotencyKey = Annotated[
     str | None,
     Header(alias="Idempotency-Key", max_length=MAX_IDEMPOTENCY_KEY, description="same key, same certificate"),
 ]
 
 
-@hot.post("", status_code=201, response_model=IssuedCertificate, summary="Issue a certificate for a request")
+@hot.post(
+    "",
+    status_code=201,
+    response_model=IssuedCertificate,
+    responses=REPEATED,
+    summary="Issue a certificate for a request",
+)
 async def issue(body: IssueRequest, request: Request, idempotency_key: IdempotencyKey = None) -> Response:
     """Sign a PKCS#10 request under a profile. Answered when the certificate is durable."""
     caller, product = caller_of(request), product_of(request)
@@ -48,7 +59,13 @@ async def issue(body: IssueRequest, request: Request, idempotency_key: Idempoten
     return await _issued(product, decision)
 
 
-@hot.post("/{serial}/renew", status_code=201, response_model=IssuedCertificate, summary="Renew a certificate")
+@hot.post(
+    "/{serial}/renew",
+    status_code=201,
+    response_model=IssuedCertificate,
+    responses=REPEATED,
+    summary="Renew a certificate",
+)
 async def renew(body: RenewRequest, request: Request, serial: str, idempotency_key: IdempotencyKey = None) -> Response:
     """Issue a successor with the same names, or fewer. The holder proves itself with the certificate over mTLS."""
     caller, product = caller_of(request), product_of(request)
@@ -67,14 +84,14 @@ async def renew(body: RenewRequest, request: Request, serial: str, idempotency_k
 def listing(
     product: ProductDep,
     caller: CallerDep,
-    name: str | None = None,
-    profile: str | None = None,
-    authority: str | None = None,
-    state: str | None = None,
-    requested_by: str | None = None,
+    name: Searched = None,
+    profile: Searched = None,
+    authority: Searched = None,
+    state: Searched = None,
+    requested_by: Searched = None,
     key: Annotated[str | None, Query(pattern="^[0-9a-f]{64}$", description="SHA-256 of the public key, hex")] = None,
     expires_before: Annotated[int | None, Query(ge=0, le=1 << 40, description="seconds since the epoch")] = None,
-    cursor: str | None = None,
+    cursor: Searched = None,
     limit: Annotated[int, Query(ge=1, le=certificates.MAX_PAGE)] = 50,
 ) -> CertificatePage:
     """Newest first, or with `expires_before` soonest to end first. A requester sees its own."""

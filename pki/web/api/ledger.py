@@ -20,7 +20,7 @@ from ca.ledger.reconcile import audit
 from ca.models import LedgerEntry
 from pki.product import Product
 from pki.web.answered import EntryPage, EntryView, HeadView
-from pki.web.asked import VerifyRequest
+from pki.web.asked import PLAIN, VerifyRequest
 from pki.web.context import CallerDep, ProductDep
 
 router = APIRouter(prefix="/ledger", tags=["ledger"])
@@ -45,7 +45,9 @@ def head(product: ProductDep, caller: CallerDep) -> HeadView:
 def entries(
     product: ProductDep,
     caller: CallerDep,
-    subject: Annotated[str | None, Query(max_length=128, description="a serial number, an authority's name...")] = None,
+    subject: Annotated[
+        str | None, Query(max_length=128, pattern=PLAIN, description="a serial number, an authority's name...")
+    ] = None,
     after: Annotated[int, Query(ge=0, le=1 << 53, description="entries with a larger id")] = 0,
     limit: Annotated[int, Query(ge=1, le=1000)] = 100,
 ) -> EntryPage:

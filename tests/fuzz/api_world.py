@@ -1,0 +1,200 @@
+"""Where the campaign of requests takes place: a fresh installation, the whole application, and callers of every kind.
+
+The installation is a real one, with the shipped profiles, key files and SQLite in a temporary directory; only its
+passphrase is cheap and its rate limits are out of the way. Nothing here judges; see `api_judge` and `api_store`.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+import traceback
+from collections.abc import Iterator, Mapping, MutableMapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+from unittest import mock
+
+import structlog
+from cryptography import x509
+from cryptography.hazmat.primitives.serialization import Encoding
+
+from ca.access import Role
+from ca.keys import software
+from ca.x509.bundle import pem_certificate
+from pki.initialise import InitPlan, initialise
+from pki.product import Product
+from pki.web.app import create_app
+from pki.web.identity import CERTIFICATE, LOCAL
+from tests import rig
+from tests.fuzz.api_wire import Answer, Ask, exchange
+
+API = "/api/v1"
+GRANT = '[{profile = "client", name = "email:operator@example.internal", role = "operator"}]'
+PLAN = InitPlan(
+    name="Fuzzed",
+    changes={
+        "installation.domain": f'"{rig.DOMAIN}"',
+        "installation.public_url": f'"{rig.PUBLIC_URL}"',
+        "crl.shards": "2",
+        "limits.per_second": "1000000.0",
+        "limits.burst": "1000000",
+        "limits.anonymous_per_second": "1000000.0",
+        "limits.anonymous_burst": "1000000",
+        "identity.certificates": GRANT,
+    },
+)
+
+
+@dataclass(frozen=True)
+class Caller:
+    """A credential and what it is worth: `role` is None where it does not hold."""
+
+    name: str
+    role: Role | None
+    identity: str = ""
+    headers: Mapping[bytes, bytes] = field(default_factory=dict)
+    known: Mapping[str, Any] = field(default_factory=dict)
+    asks_for: tuple[str, ...] = ()
+    """Profiles that it would ask for with a chance of getting something."""
+
+
+REQUESTS: dict[str, dict[str, Any]] = {
+    "admin": {"role": "admin"},
+    "operator": {"role": "operator"},
+    "requester": {
+        "role": "requester",
+        "profiles": ["mesh", "server", "ephemeral", "device"],
+        "attributes": {"namespace": "payments", "fleet": "scooters"},
+    },
+    "narrow": {"role": "requester", "profiles": ["client"], "attributes": {"user": "ada"}},
+    "auditor": {"role": "auditor"},
+    "consumer": {"role": "consumer"},
+    "revoked": {"role": "admin"},
+}
+"""The tokens that callers have."""
+HELD = {
+    "holder": ("mesh", rig.WORKLOAD, "dns:api.payments.svc.example.internal"),
+    "granted": ("client", "email:operator@example.internal"),
+    "server": ("server", "dns:web.example.internal"),
+}
+"""The certificates that callers have: of a workload, of a person with a role, and of a server, who is no client."""
+LEAVES = ("mesh", "server", "client", "device", "edge", "ephemeral")
+
+
+class World:
+    """The application and its callers. `seen` is what was logged about errors since somebody looked."""
+
+    def __init__(self, product: Product, seen: list[str]) -> None:
+        self.product = product
+        self.app = create_app(product)
+        self.seen = seen
+        self.callers: dict[str, Caller] = {}
+        self.secrets: set[str] = {(product.state / product.settings.keys.passphrase_file).read_text().strip()}
+        self.by_hand = 0
+        """How many certificates were issued to make callers."""
+
+    async def exchange(self, ask: Ask) -> Answer:
+        """Ask as the caller that the request names."""
+        caller = self.callers[ask.caller]
+        return await exchange(self.app, ask, caller.headers, caller.known)
+
+    async def populate(self) -> None:
+        """Make all callers."""
+        self.callers["local"] = Caller("local", Role.ADMIN, "local:uid=0", known={LOCAL: 0}, asks_for=LEAVES)
+        self.callers["nobody"] = Caller("nobody", None)
+        self.callers["basic"] = Caller("basic", None, headers={b"authorization": b"Basic YWRtaW46YWRtaW4="})
+        self.callers["garbage"] = Caller("garbage", None, headers={b"authorization": b"Bearer cw_0123456789ab_\xff"})
+        for name, wanted in REQUESTS.items():
+            token = await self.by_local(f"{API}/tokens", {"name": name, **wanted})
+            self.adopt(name, token)
+        self.callers["revoked"] = replace(self.callers["revoked"], role=None)
+        await self.by_local(f"{API}/tokens/revoked", None, method="DELETE")
+        secret = self.callers["admin"].headers[b"authorization"]
+        self.callers["wrong secret"] = Caller("wrong secret", None, headers={b"authorization": secret[:-8] + b"A" * 8})
+        for name in HELD:
+            await self.give_certificate(name)
+
+    def adopt(self, name: str, token: Mapping[str, Any]) -> None:
+        """Make a caller of a token that was just answered."""
+        self.secrets.add(token["token"])
+        asks_for = LEAVES if token["profiles"] is None else tuple(token["profiles"])
+        self.callers[name] = Caller(
+            name,
+            Role(token["role"]),
+            f"token:{token['name']}",
+            headers={b"authorization": f"Bearer {token['token']}".encode()},
+            asks_for=asks_for,
+        )
+
+    async def give_certificate(self, name: str) -> str:
+        """Make a caller who holds a new certificate; a campaign revokes them again and again. Returns its serial."""
+        profile, *names = HELD[name]
+        self.by_hand += 1
+        body = {"profile": profile, "csr": pem_request(rig.make_csr(key=rig.pooled_key(place=90))), "names": names}
+        issued = await self.by_local(f"{API}/certificates", body)
+        der = x509.load_pem_x509_certificate(issued["certificate"].encode()).public_bytes(Encoding.DER)
+        role = {"holder": Role.HOLDER, "granted": Role.OPERATOR, "server": None}[name]
+        asks_for = LEAVES if role is Role.OPERATOR else (profile,)
+        self.callers[name] = Caller(
+            name, role, f"certificate:{issued['serial']}", known={CERTIFICATE: der}, asks_for=asks_for
+        )
+        return str(issued["serial"])
+
+    async def by_local(self, path: str, body: Any, method: str = "POST") -> Any:
+        """Ask as the owner of the machine for something that has to work."""
+        content = b"" if body is None else json.dumps(body).encode()
+        headers = ((b"content-type", b"application/json"),)
+        answer = await self.exchange(Ask("", "local", "by hand", method, path, headers=headers, body=content))
+        if not 200 <= answer.status < 300:
+            raise AssertionError(
+                f"{method} {path} is answered with {answer.status}: {answer.body!r}, {answer.raised!r}"
+            )
+        return json.loads(answer.body)
+
+
+def pem_request(der: bytes) -> str:
+    """A request, well-formed or not, as PEM."""
+    return pem_certificate(der).replace("CERTIFICATE", "CERTIFICATE REQUEST")
+
+
+@contextmanager
+def open_world(store_url: str = "") -> Iterator[World]:
+    """A new installation, open, in a directory that goes away; settings of whoever runs this do not count.
+
+    Its store is SQLite beside the keys, or the empty database that `store_url` names.
+    """
+    plan = replace(PLAN, changes={**PLAN.changes, "store.url": json.dumps(store_url)})
+    clean = {name: value for name, value in os.environ.items() if not name.startswith("CERTWRIGHT_")}
+    seen: list[str] = []
+    with (
+        tempfile.TemporaryDirectory(prefix="certwright-fuzz-") as directory,
+        mock.patch.dict(os.environ, clean, clear=True),
+        mock.patch.object(software, "SCRYPT_N", 1 << 4),
+        _listening(seen),
+    ):
+        state = Path(directory) / "state"
+        initialise(state, plan)
+        with Product.open(state) as product:
+            yield World(product, seen)
+
+
+@contextmanager
+def _listening(seen: list[str]) -> Iterator[None]:
+    """What is logged about failures is kept for whoever reports them; nothing is written."""
+
+    def keep(_logger: Any, level: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+        error = event.get("exc_info")
+        if level in ("error", "critical") and len(seen) < 100:
+            told = "".join(traceback.format_exception(error)) if isinstance(error, BaseException) else ""
+            seen.append(f"{event.get('event')}: {event.get('code')}: {event.get('reason')}\n{told}")
+        raise structlog.DropEvent
+
+    before = structlog.get_config()
+    structlog.configure(processors=[keep])
+    try:
+        yield
+    finally:
+        structlog.configure(**before)
