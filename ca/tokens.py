@@ -34,6 +34,7 @@ LONGEST = timedelta(days=366)
 FRESH_FOR = 1.0
 """Seconds for which a revocation by another replica may go unnoticed."""
 _FORM = re.compile(r"cw_([0-9a-f]{12})_([A-Za-z0-9_-]{43})")
+_ANY = re.compile(r"(cw_[0-9a-f]{12})_[A-Za-z0-9_-]+")
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@-]{0,62}")
 _ATTRIBUTE = re.compile(r"[a-z][a-z_]{0,30}")
 
@@ -79,8 +80,10 @@ def create_token(installation: Installation, caller: Caller, grant: Grant) -> tu
 
 
 def revoke_token(installation: Installation, caller: Caller, identity: str) -> ApiToken:
-    """End a token, by its id or its name."""
+    """End a token, by its id or its name, or by the token itself: it may be all that a finder has."""
     caller.must(Operation.MANAGE_TOKENS)
+    if match := _FORM.fullmatch(identity):
+        identity = match[1]
     rows = _all(installation)
     # An id is nobody else's, whatever others call their tokens.
     row = next((row for row in rows if row.id == identity), None) or next(
@@ -99,6 +102,11 @@ def revoke_token(installation: Installation, caller: Caller, identity: str) -> A
     installation.store.write(unit)
     row.revoked_at = now
     return row
+
+
+def hide_tokens(text: str) -> str:
+    """A text for others in which somebody may have pasted a token: its id stays, its secret goes."""
+    return _ANY.sub(r"\1_***", text)
 
 
 def list_tokens(installation: Installation, caller: Caller) -> list[ApiToken]:

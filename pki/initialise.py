@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import re
 import secrets
-import shutil
 import tomllib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -123,7 +122,7 @@ def _copy_profiles(state: Path) -> None:
     for path in profile_files(source):
         for file in (path, path.with_suffix(".examples.toml")):
             if file.exists():
-                shutil.copyfile(file, target / file.name)
+                files.write_new(target / file.name, file.read_bytes())
 
 
 def _new_ledger(settings: Settings) -> Callable[[Store, KeyStore], Ledger]:

@@ -110,7 +110,7 @@ def open_store(url: str) -> Store:
     """Open the database, bring its tables up to date and start its writer."""
     try:
         dialect = make_url(url).get_backend_name()
-    except SQLAlchemyError:
+    except (SQLAlchemyError, ValueError):
         raise Misconfigured(
             "the database URL cannot be read", hint="sqlite:////path/to/file or postgresql://..."
         ) from None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, StringConstraints
 
 from ca.access import Role
 
@@ -84,8 +84,8 @@ class AuthorityImport(_In):
 
     line: Word
     certificate: Pem
-    key: Pem
-    passphrase: Text | None = None
+    key: Annotated[SecretStr, Field(max_length=64 * 1024)]
+    passphrase: Annotated[SecretStr, Field(max_length=2048)] | None = None
     crl_shards: int | None = Field(default=None, ge=0, le=4096)
 
 

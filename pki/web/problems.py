@@ -17,6 +17,7 @@ from starlette.responses import Response
 
 from ca import errors
 from ca.errors import CertwrightError, PolicyRefusal, RateLimited
+from ca.tokens import hide_tokens
 from pki.logs import logger
 
 MEDIA_TYPE = "application/problem+json"
@@ -94,9 +95,9 @@ async def on_our_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, CertwrightError)
     request.app.state.product.metrics.refused.labels(error.code).inc()
     if status_of(error) >= 500:
-        log.error("request-failed", path=request.url.path, code=error.code, reason=error.message)
+        log.error("request-failed", path=_path(request), code=error.code, reason=hide_tokens(error.message))
     else:
-        log.info("request-refused", path=request.url.path, code=error.code, reason=error.message[:500])
+        log.info("request-refused", path=_path(request), code=error.code, reason=hide_tokens(error.message)[:500])
     return problem(error)
 
 
@@ -118,8 +119,12 @@ async def on_http_error(_request: Request, error: Exception) -> Response:
 
 async def on_any_error(request: Request, error: Exception) -> Response:
     """Handler for what nobody expected."""
-    log.error("request-failed", path=request.url.path, code="internal", reason=type(error).__name__, exc_info=error)
+    log.error("request-failed", path=_path(request), code="internal", reason=type(error).__name__, exc_info=error)
     return _response(500, _document(500, "internal", "something went wrong here; the log says what"), {})
+
+
+def _path(request: Request) -> str:
+    return hide_tokens(request.url.path)
 
 
 def _document(status: int, code: str, detail: str) -> dict[str, Any]:
@@ -133,4 +138,4 @@ def _document(status: int, code: str, detail: str) -> dict[str, Any]:
 
 
 def _response(status: int, document: dict[str, Any], headers: dict[str, str]) -> Response:
-    return Response(json.dumps(document), status, {**headers, "Cache-Control": "no-store"}, MEDIA_TYPE)
+    return Response(hide_tokens(json.dumps(document)), status, {**headers, "Cache-Control": "no-store"}, MEDIA_TYPE)

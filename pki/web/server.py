@@ -16,6 +16,7 @@ import uvloop
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from ca.errors import Unavailable
+from ca.tokens import hide_tokens
 from pki.logs import logger
 from pki.product import Product
 from pki.schedule import Schedule, Work
@@ -109,7 +110,7 @@ def _given_up_in_the_end(app: ASGIApp) -> ASGIApp:
         try:
             await app(scope, receive, send)
         except asyncio.CancelledError:
-            log.info("request-given-up", path=scope.get("path"), reason="the server ends")
+            log.info("request-given-up", path=hide_tokens(scope.get("path", "")), reason="the server ends")
 
     return call
 

@@ -59,9 +59,9 @@ def import_existing(product: ProductDep, caller: CallerDep, body: AuthorityImpor
         raise Forbidden(
             "a CA is imported on the machine itself", code="local-only", hint="run certwright ca import there"
         )
-    passphrase = Secret(body.passphrase) if body.passphrase else None
+    passphrase = Secret(body.passphrase.get_secret_value()) if body.passphrase else None
     certificate = read_certificates(body.certificate.encode())[0]
-    key = read_private_key(body.key.encode(), passphrase)
+    key = read_private_key(body.key.get_secret_value().encode(), passphrase)
     shards = product.settings.crl.shards if body.crl_shards is None else body.crl_shards
     is_root = certificate.issuer == certificate.subject
     plan = Plan(body.line, certificate.subject, _type_of(key), crl_shards=0 if is_root else shards)
