@@ -6,6 +6,7 @@ import json
 import os
 import signal
 import subprocess
+import sys
 import time
 from contextlib import closing
 from pathlib import Path
@@ -187,7 +188,9 @@ class Teller:
 
     def _next(self, took: float) -> None:
         state = escape(str(self._world.state))
+        in_environment = sys.prefix != sys.base_prefix
         commands = (
+            *([f"  source {escape(sys.prefix)}/bin/activate"] if in_environment else []),
             f"  export CERTWRIGHT_STATE={state}",
             "  certwright cert list",
             f"  certwright cert show $(cat {escape(str(self._world.directory))}/mesh/serial.txt)",
