@@ -41,6 +41,7 @@ class _Listener(uvicorn.Server):
 
 def serve(product: Product, *, only: str | None = None, ready: Callable[[dict[str, str]], None] | None = None) -> None:
     """Listen and run the schedule until SIGTERM or SIGINT. `ready` is told the addresses once all of them answer."""
+    log.debug("settings", **product.settings.model_dump(mode="json"))  # what is secret in them does not show itself
     if recovered := product.recover():
         log.warning("issuance-abandoned", intents=recovered, hint="certwright cert list --state abandoned")
     # What is there now stays, and a request leaves hardly any circles: looking for them less often saves a twentieth.
