@@ -10,10 +10,13 @@
         + NotFound
         + Conflict                   it clashes with what already exists
         + RateLimited                too much, too fast
+        + IssuerRefusal              a CA that we asked says no; asking again would not help
       x Unavailable                  it could be done, but not now; we fail closed and recover by ourselves
         + StoreUnavailable
         + StateLocked                another process owns the state directory
         + KeyUnavailable             a key is missing, locked or does not answer
+        + IssuerUnavailable          a CA that we asked does not answer now, or says when to ask again
+        + NotDelivered               what was sent out did not arrive, or is not seen where it is used
       x Misconfigured                the installation's own files are wrong; says which one and why
       x Defect                       we caught ourselves about to release something wrong
 
@@ -136,6 +139,30 @@ class KeyUnavailable(Unavailable):
     """A key is missing, its passphrase is wrong, or the device that holds it does not answer."""
 
     code = "key-unavailable"
+
+
+class IssuerRefusal(Refusal):
+    """A CA that we asked says no, for a reason that time does not mend: a person has to."""
+
+    code = "issuer-refused"
+
+
+class IssuerUnavailable(Unavailable):
+    """A CA that we asked cannot answer now. `retry_after` is in seconds, if it said so."""
+
+    code = "issuer-unavailable"
+
+    def __init__(
+        self, message: str, *, code: str | None = None, hint: str | None = None, retry_after: int | None = None
+    ) -> None:
+        super().__init__(message, code=code, hint=hint)
+        self.retry_after = retry_after
+
+
+class NotDelivered(Unavailable):
+    """What was sent out did not arrive where it is used, or is not seen there. It is tried again."""
+
+    code = "not-delivered"
 
 
 class Misconfigured(CertwrightError):

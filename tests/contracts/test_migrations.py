@@ -12,6 +12,7 @@ from sqlalchemy import text
 from sqlmodel import SQLModel
 
 from ca.errors import Misconfigured
+import renewers.models  # noqa: F401 - its tables belong to the one history
 from ca.store import Store, open_store
 from tests.conftest import fresh_database
 from tests.contracts.units import facts_from_outside, put

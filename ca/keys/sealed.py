@@ -1,0 +1,55 @@
+"""Private keys that we made for others, kept until they are where they are used: sealed, so that a table may hold them.
+
+AES-256-GCM under a key that scrypt derives once from the installation's passphrase. What a key is for is authenticated
+with it, so that a sealed key cannot be moved to another row. This is not a `KeyStore`: the keys of our own CAs are
+never here, and nothing is signed with what is opened but requests for its own certificate.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import secrets
+
+from cryptography.exceptions import InvalidTag
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+from cryptography.hazmat.primitives.serialization import (
+    Encoding,
+    NoEncryption,
+    PrivateFormat,
+    load_der_private_key,
+)
+
+from ca.errors import KeyUnavailable
+from ca.keys.algorithms import PrivateKey
+from ca.keys.passphrase import CREDENTIAL, VARIABLE
+from ca.secret import Secret
+
+SCRYPT_N, SCRYPT_R, SCRYPT_P = 1 << 14, 8, 5
+NONCE = 12
+
+
+class Sealer:
+    """Seals and opens keys. `salt` is a fact of the installation, the same in every replica."""
+
+    def __init__(self, passphrase: Secret, salt: bytes) -> None:
+        derived = hashlib.scrypt(
+            passphrase.reveal().encode(), salt=salt, n=SCRYPT_N, r=SCRYPT_R, p=SCRYPT_P, dklen=32, maxmem=1 << 26
+        )
+        self._aead = AESGCM(derived)
+
+    def seal(self, key: PrivateKey, purpose: str) -> bytes:
+        """The sealed key; only with the same `purpose` can it be opened."""
+        nonce = secrets.token_bytes(NONCE)
+        clear = key.private_bytes(Encoding.DER, PrivateFormat.PKCS8, NoEncryption())
+        return nonce + self._aead.encrypt(nonce, clear, purpose.encode())
+
+    def open(self, sealed: bytes, purpose: str) -> PrivateKey:
+        """The key. `KeyUnavailable` if it was sealed for something else, under another passphrase, or is damaged."""
+        try:
+            clear = self._aead.decrypt(sealed[:NONCE], sealed[NONCE:], purpose.encode())
+        except (InvalidTag, ValueError):
+            raise KeyUnavailable(
+                f"the sealed key of {purpose} cannot be opened: another passphrase, or it is damaged",
+                hint=f"the passphrase comes from {VARIABLE}, else the systemd credential {CREDENTIAL}, else a file",
+            ) from None
+        return load_der_private_key(clear, None)  # type: ignore[return-value]  # we sealed it ourselves

@@ -1,0 +1,1 @@
+"""Finding what nobody has told us of: TLS endpoints and directories of files, looked at without harming them."""

@@ -1,0 +1,61 @@
+"""The parts that every piece of work on this floor needs, wired once by `pki/product.py`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from ca.installation import Installation
+from ca.keys.algorithms import KeyType
+from ca.keys.sealed import Sealer
+from ca.store import Store
+from renewers.issuers import Issuer
+from renewers.notifiers import Notifier
+from renewers.publishers import Publisher
+from renewers.windows import Window
+
+MakePublisher = Callable[[Mapping[str, Any]], Publisher]
+"""Makes the publisher of one destination from its settings. `BadRequest` says what is wrong with them."""
+
+
+def _count(_what: str, *_labels: str) -> None:
+    """Counts nothing."""
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """How renewals go about, from the settings."""
+
+    fraction: float = 2 / 3
+    """The part of a certificate's life after which it is renewed, where its issuer suggests no window."""
+    key_type: KeyType = KeyType.P256
+    issuers: tuple[str, ...] = ("internal",)
+    """Who is asked, in this order, for a lineage that names nobody."""
+    windows: Mapping[str, Window] = field(default_factory=dict)
+    """Maintenance windows by name."""
+    lease: int = 120
+    """Seconds for which a piece of work is held; a living holder extends it."""
+    workers: int = 8
+    """How many pieces of work one process does at once."""
+    patience: int = 600
+    """Seconds that one attempt at an issuer may take."""
+
+
+@dataclass(frozen=True, slots=True)
+class Lifecycle:
+    """Passed to every verb of this floor."""
+
+    installation: Installation
+    sealer: Sealer
+    issuers: Mapping[str, Issuer] = field(default_factory=dict)
+    publishers: Mapping[str, MakePublisher] = field(default_factory=dict)
+    notifiers: Mapping[str, Notifier] = field(default_factory=dict)
+    policy: Policy = field(default_factory=Policy)
+    count: Callable[..., None] = _count
+    """Called with a metric's name and its labels whenever something is to be counted."""
+
+    @property
+    def store(self) -> Store:
+        """Where all of it is written down."""
+        return self.installation.store

@@ -1,0 +1,39 @@
+"""The tables of this floor. Times are whole seconds since the epoch, lists and settings JSON text.
+
+Rows that change often are small; bytes stand in `TrackedContent`. A private key that we made for somebody is sealed
+(`Renewal.sealed_key`). Migrations for all floors are one history: `ca/store/migrations`.
+"""
+
+from renewers.models.inventory import (
+    Endpoint,
+    Lineage,
+    Owner,
+    OwnerClaim,
+    Sighting,
+    Tracked,
+    TrackedContent,
+    TrackedName,
+)
+from renewers.models.issuing import AcmeAccount, IssuerHealth, Spending
+from renewers.models.renewing import Delivery, Destination, Renewal, Work
+from renewers.models.saying import Alarm, Event
+
+__all__ = [
+    "AcmeAccount",
+    "Alarm",
+    "Delivery",
+    "Destination",
+    "Endpoint",
+    "Event",
+    "IssuerHealth",
+    "Lineage",
+    "Owner",
+    "OwnerClaim",
+    "Renewal",
+    "Sighting",
+    "Spending",
+    "Tracked",
+    "TrackedContent",
+    "TrackedName",
+    "Work",
+]
