@@ -8,6 +8,9 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 COUNT ?=
+NO_START := /usr/sbin/policy-rc.d.certwright
+PEBBLE := github.com/letsencrypt/pebble/v2
+PEBBLE_VERSION := v2.10.1
 
 .DEFAULT_GOAL := help
 .PHONY: help run demo test lint bench peers fuzz fuzz-api crash requirements clean
@@ -40,10 +43,19 @@ fuzz-api: $(VENV)/tests ## requests generated from the OpenAPI description; COUN
 crash: $(VENV)/tests ## kill -9 under load and at every step; COUNT=200 is the full campaign
 	$(BIN)/python -m tests.crash.campaign $(or $(COUNT),200)
 
-peers: ## the real counterparts that tests talk to (Debian packages, as root)
+peers: ## the real counterparts that tests talk to (Debian packages, as root); none of them is started
 	apt-get update -qq
+	@if [ ! -e /usr/sbin/policy-rc.d ]; then printf '#!/bin/sh\nexit 101\n' > /usr/sbin/policy-rc.d; chmod 755 /usr/sbin/policy-rc.d; touch $(NO_START); fi
 	DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends \
-	  openssl nginx-light gnutls-bin default-jdk-headless nodejs postgresql curl wrk strace faketime
+	  openssl nginx-light gnutls-bin default-jdk-headless nodejs postgresql curl wrk strace faketime \
+	  haproxy bind9 bind9-dnsutils dovecot-imapd opensmtpd prometheus; \
+	  done=$$?; if [ -e $(NO_START) ]; then rm -f /usr/sbin/policy-rc.d $(NO_START); fi; exit $$done
+	@if command -v go > /dev/null; then \
+	  GOBIN=/usr/local/bin go install $(PEBBLE)/cmd/pebble@$(PEBBLE_VERSION) && \
+	  GOBIN=/usr/local/bin go install $(PEBBLE)/cmd/pebble-challtestsrv@$(PEBBLE_VERSION); \
+	else \
+	  DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends pebble; \
+	fi
 
 requirements: ## pin the newest versions again, with hashes
 	$(PYTHON) -m venv $(VENV)-pin && $(VENV)-pin/bin/pip install -q pip-tools

@@ -42,12 +42,16 @@ class Operation(StrEnum):
     READ_ANY = "read any certificate"
     READ_AUTHORITIES = "read authorities"
     MANAGE_AUTHORITIES = "manage authorities"
+    MANAGE_DESTINATIONS = "manage destinations"
     READ_PROFILES = "read profiles"
     READ_TOKENS = "read tokens"
     MANAGE_TOKENS = "manage tokens"
     BLOCK_KEYS = "block keys"
     READ_LEDGER = "read the ledger"
     READ_METRICS = "read metrics"
+    READ_INVENTORY = "read the inventory"
+    MANAGE_INVENTORY = "manage the inventory"
+    MANAGE_OWNERS = "manage owners"
 
 
 _O, _R = Operation, Role
@@ -55,7 +59,7 @@ _TABLE: Mapping[Role, frozenset[Operation]] = {
     _R.ADMIN: frozenset(Operation) - {_O.RENEW_OWN, _O.REVOKE_OWN, _O.READ_OWN},
     _R.OPERATOR: frozenset(
         {_O.ISSUE, _O.RENEW_ANY, _O.REVOKE_ANY, _O.READ_ANY, _O.READ_AUTHORITIES, _O.READ_PROFILES}
-        | {_O.BLOCK_KEYS, _O.READ_LEDGER, _O.READ_METRICS}
+        | {_O.BLOCK_KEYS, _O.READ_LEDGER, _O.READ_METRICS, _O.READ_INVENTORY, _O.MANAGE_INVENTORY}
     ),
     _R.REQUESTER: frozenset(
         {_O.ISSUE, _O.RENEW_OWN, _O.READ_OWN, _O.REVOKE_OWN, _O.READ_AUTHORITIES, _O.READ_PROFILES}
@@ -63,6 +67,7 @@ _TABLE: Mapping[Role, frozenset[Operation]] = {
     _R.CONSUMER: frozenset({_O.READ_AUTHORITIES}),
     _R.AUDITOR: frozenset(
         {_O.READ_ANY, _O.READ_AUTHORITIES, _O.READ_PROFILES, _O.READ_TOKENS, _O.READ_LEDGER, _O.READ_METRICS}
+        | {_O.READ_INVENTORY}
     ),
     _R.HOLDER: frozenset({_O.RENEW_OWN, _O.REVOKE_OWN, _O.READ_OWN, _O.READ_AUTHORITIES}),
 }

@@ -5,10 +5,33 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
+from ca.installation import Installation
 from ca.keys import KeyStore
+from ca.keys.algorithms import KeyType
 from ca.keys.passphrase import find_passphrase
+from ca.keys.sealed import Sealer
 from ca.keys.software import SoftwareKeyStore
+from pki.lifecycle_settings import AcmeSettings, SolverSettings, WebhookSettings
+from pki.secret_files import read_secret
 from pki.settings import KeySettings
+from renewers import budget
+from renewers.issuers import Issuer
+from renewers.issuers.acme import AcmeConfig, AcmeIssuer
+from renewers.issuers.internal import InternalIssuer
+from renewers.lifecycle import MakePublisher
+from renewers.notifiers import Notifier
+from renewers.notifiers.webhook import Webhook
+from renewers.publishers.files import make_files
+from renewers.solvers import Solver
+from renewers.solvers.dns01 import Dns01
+from renewers.solvers.dns_persist01 import DnsPersist01
+from renewers.solvers.http01 import Http01Listener
+from renewers.solvers.lexicon import LexiconWriter
+from renewers.solvers.rfc2136 import Rfc2136Writer
+from renewers.solvers.tls_alpn01 import TlsAlpn01Listener
+from renewers.solvers.webroot import Webroot
+from renewers.solvers.zoned import Zoned
+from renewers.solvers.zones import Zones
 
 
 def _software(state: Path, settings: KeySettings) -> KeyStore:
@@ -18,3 +41,97 @@ def _software(state: Path, settings: KeySettings) -> KeyStore:
 KEY_STORES: Mapping[str, Callable[[Path, KeySettings], KeyStore]] = {
     "software": _software,
 }
+
+PUBLISHERS: Mapping[str, MakePublisher] = {
+    "files": make_files,
+}
+
+LIMITS: Mapping[str, tuple[budget.Limit, ...]] = {
+    "letsencrypt": budget.LETS_ENCRYPT,
+    "none": (),
+}
+
+
+def internal(installation: Installation) -> Issuer:
+    """Our own CA."""
+    return InternalIssuer(installation)
+
+
+def acme(
+    state: Path, settings: AcmeSettings, installation: Installation, sealer: Sealer, solvers: list[Solver]
+) -> Issuer:
+    """A public CA."""
+    key = settings.eab_key_file
+    config = AcmeConfig(
+        name=settings.name,
+        directory=settings.directory,
+        contact=tuple(settings.contact),
+        terms_agreed=settings.terms_agreed,
+        ca_file=state / settings.ca_file if settings.ca_file else None,
+        also_hosts=tuple(settings.also_hosts),
+        eab_kid=settings.eab_kid,
+        eab_key=read_secret(state / key) if key else None,
+        account_key_type=KeyType(settings.key_type),
+        challenges=tuple(settings.challenges),
+        preferred_chain=settings.preferred_chain,
+        limits=LIMITS[settings.limits],
+    )
+    return AcmeIssuer(config, store=installation.store, sealer=sealer, solvers=solvers)
+
+
+def solvers(state: Path, settings: SolverSettings) -> list[Solver]:
+    """Every way in which we can prove that a name is ours."""
+    zones = Zones([_place(text) for text in settings.resolvers])
+    writers = [*_rfc2136(state, settings), *_providers(state, settings)]
+    found: list[Solver] = []
+    if settings.webroots:
+        found.append(Webroot({each.domain: Path(each.directory) for each in settings.webroots}))
+    if settings.http01:
+        found.append(Http01Listener(*_place(settings.http01)))
+    if settings.tls_alpn01:
+        found.append(TlsAlpn01Listener(*_place(settings.tls_alpn01)))
+    if writers:
+        found.append(Dns01(writers, zones))
+    if settings.dns_persist:
+        found.append(DnsPersist01(zones, writers))
+    return found
+
+
+def webhook(state: Path, settings: WebhookSettings) -> Notifier:
+    """Somebody who is told by a signed POST."""
+    return Webhook(
+        settings.url,
+        read_secret(state / settings.secret_file),
+        ca_file=state / settings.ca_file if settings.ca_file else None,
+        kinds=tuple(settings.kinds),
+        severity=settings.severity,
+    )
+
+
+def _rfc2136(state: Path, settings: SolverSettings) -> list[Zoned]:
+    return [
+        Zoned(
+            each.zone,
+            Rfc2136Writer(each.server, each.port, each.key_name, read_secret(state / each.key_file), each.algorithm),
+        )
+        for each in settings.rfc2136
+    ]
+
+
+def _providers(state: Path, settings: SolverSettings) -> list[Zoned]:
+    return [
+        Zoned(
+            each.zone,
+            LexiconWriter(
+                each.provider,
+                {**each.options, **{name: read_secret(state / file) for name, file in each.secrets.items()}},
+                zone=each.zone,
+            ),
+        )
+        for each in settings.providers
+    ]
+
+
+def _place(address: str) -> tuple[str, int]:
+    host, _, port = address.rpartition(":")
+    return host.strip("[]"), int(port)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
+from pki.lifecycle_metrics import LifecycleMetrics
+
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
 
@@ -51,6 +53,7 @@ class Metrics:
         self.tick_age_seconds = Gauge(
             "certwright_tick_age_seconds", "Time since scheduled work last succeeded.", ["work"], registry=registry
         )
+        self.lifecycle = LifecycleMetrics(registry)
         self.commit_batches = Gauge("certwright_commit_batches", "Durable commits so far.", registry=registry)
         self.commit_units = Gauge("certwright_commit_units", "Changes that these commits carried.", registry=registry)
 

@@ -25,8 +25,10 @@ from ca.store import Store, open_store
 from ca.store.engine import ProcessLock
 from ca.tokens import TokenCheck
 from pki.catalog import KEY_STORES
+from pki.lifecycle import make_lifecycle
 from pki.metrics import Metrics
 from pki.settings import FILE, Settings, load_settings
+from renewers.lifecycle import Lifecycle
 
 LEDGER_ORIGIN, LEDGER_KEY, LEDGER_VERIFIER = "ledger-origin", "ledger-key", "ledger-verifier"
 ABANDON_AFTER = 300
@@ -36,7 +38,10 @@ ABANDON_AFTER = 300
 class Product(AbstractContextManager["Product"]):
     """One open installation. Close it, or use it in a `with` block."""
 
-    def __init__(self, state: Path, settings: Settings, installation: Installation, lock: ProcessLock) -> None:
+    def __init__(
+        self, state: Path, settings: Settings, lifecycle: Lifecycle, metrics: Metrics, lock: ProcessLock
+    ) -> None:
+        installation = lifecycle.installation
         self.state = state
         self.settings = settings
         self.installation = installation
@@ -44,7 +49,8 @@ class Product(AbstractContextManager["Product"]):
             installation, CrlPolicy(settings.crl.lifetime, settings.crl.refresh, settings.crl.backdate)
         )
         self.tokens = TokenCheck(installation)
-        self.metrics = Metrics()
+        self.lifecycle = lifecycle
+        self.metrics = metrics
         self._lock = lock
 
     @classmethod
@@ -70,12 +76,14 @@ class Product(AbstractContextManager["Product"]):
                 authorities=Authorities(store, keys, PublicUrls(settings.installation.public_url)),
                 ledger=ledger(store, keys),
             )
+            metrics = Metrics()
+            lifecycle = make_lifecycle(state, settings, installation, metrics.lifecycle)
         except BaseException:
             if store is not None:
                 store.close()
             lock.release()
             raise
-        return cls(state, settings, installation, lock)
+        return cls(state, settings, lifecycle, metrics, lock)
 
     @property
     def socket(self) -> Path:

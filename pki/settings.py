@@ -22,6 +22,13 @@ from ca.access import GRANTABLE_ROLES, Role
 from ca.errors import Misconfigured
 from ca.profiles.config import Duration, format_duration
 from pki.addresses import Address, AnyName, DnsName, ListenerName, PublicUrl, TrustDomain
+from pki.lifecycle_settings import (
+    EventSettings,
+    InventorySettings,
+    IssuerSettings,
+    RenewalSettings,
+    SolverSettings,
+)
 
 FILE = "certwright.toml"
 PREFIX = "CERTWRIGHT_"
@@ -150,6 +157,11 @@ class Settings(BaseSettings):
     crl: CrlSettings = CrlSettings()
     limits: LimitSettings = LimitSettings()
     identity: IdentitySettings = IdentitySettings()
+    inventory: InventorySettings = InventorySettings()
+    renewals: RenewalSettings = RenewalSettings()
+    issuers: IssuerSettings = IssuerSettings()
+    solvers: SolverSettings = SolverSettings()
+    events: EventSettings = EventSettings()
     warn: WarnSettings = WarnSettings()
     log: LogSettings = LogSettings()
 

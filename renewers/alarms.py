@@ -6,18 +6,22 @@ and when it has become more severe, is an event and a ledger entry made of it. W
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
-from sqlalchemy import ColumnElement, and_, delete, insert, select, update
+from sqlalchemy import ColumnElement, Row, and_, delete, func, select, tuple_, update
+from sqlalchemy.dialects.postgresql import insert  # its ON CONFLICT is SQLite's too
 from sqlmodel import col
 
 from ca import clock
 from ca.ledger import log
-from ca.store import Transaction
+from ca.store import Store, Transaction
 from renewers import events
 from renewers.models import Alarm
+from renewers.plain import one_line
 
 BY = "system:renewers"
+_KEY = (col(Alarm.kind), col(Alarm.subject))
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,57 +40,74 @@ class Trouble:
 
 def raise_alarm(tx: Transaction, trouble: Trouble) -> bool:
     """Make sure that this is known. True if it is said for the first time, or more severely than before."""
-    now = clock.timestamp()
-    found = tx.execute(select(Alarm).where(_is(trouble.kind, trouble.subject)).with_for_update()).first()
-    if found is not None and _rank(found.severity) >= _rank(trouble.severity):
-        if found.message != trouble.message:
-            tx.execute(update(Alarm).where(_is(trouble.kind, trouble.subject)).values(message=trouble.message))
-        return False
-    since = min(trouble.since or now, now) if found is None else found.since
-    values = {"severity": trouble.severity, "message": trouble.message, "hint": trouble.hint}
+    named, now = _is(trouble.kind, trouble.subject), clock.timestamp()
+    words = {"message": one_line(trouble.message, 1000), "hint": trouble.hint, "owner_id": trouble.owner_id}
+    found = _find(tx, trouble)
     if found is None:
-        named = {"kind": trouble.kind, "subject": trouble.subject, "since": since, "owner_id": trouble.owner_id}
-        tx.execute(insert(Alarm).values(**named, **values))
+        since = min(trouble.since or now, now)
+        if not _is_new(tx, trouble, {"severity": trouble.severity, "since": since, **words}):
+            return raise_alarm(tx, trouble)  # another replica said it at this very moment: see how severely
+    elif events.rank(found.severity) < events.rank(trouble.severity):
+        since = found.since
+        tx.execute(update(Alarm).where(named).values(severity=trouble.severity, **words))
     else:
-        tx.execute(update(Alarm).where(_is(trouble.kind, trouble.subject)).values(**values))
-    details = {"alarm": trouble.kind, "since": since, "age": now - since, "hint": trouble.hint}
-    events.record(
-        tx,
-        "alarm-raised",
-        trouble.subject,
-        trouble.message,
-        severity=trouble.severity,
-        **details,
-        owner=trouble.owner_id,
-    )
-    log.append(tx, "alarm-raised", trouble.subject, BY, alarm=trouble.kind, severity=trouble.severity, since=since)
+        if any(getattr(found, name) != value for name, value in words.items()):
+            tx.execute(update(Alarm).where(named).values(**words))
+        return False
+    _say_raised(tx, trouble, since, now - since)
     return True
 
 
 def clear_alarm(tx: Transaction, kind: str, subject: str) -> bool:
     """Make sure that this is over. True if there was an alarm."""
-    found = tx.execute(select(Alarm).where(_is(kind, subject)).with_for_update()).first()
+    gone = delete(Alarm).where(_is(kind, subject)).returning(Alarm)
+    found = tx.execute(gone).first()
     if found is None:
         return False
-    tx.execute(delete(Alarm).where(_is(kind, subject)))
-    age = clock.timestamp() - found.since
-    events.record(
-        tx,
-        "alarm-cleared",
-        subject,
-        f"over: {found.message}",
-        alarm=kind,
-        since=found.since,
-        age=age,
-        owner=found.owner_id,
-    )
-    log.append(tx, "alarm-cleared", subject, BY, alarm=kind, since=found.since)
+    details = {"alarm": kind, "since": found.since, "age": clock.timestamp() - found.since, "owner": found.owner_id}
+    events.record(tx, "alarm-cleared", subject, f"over: {found.message}", **details)
+    log.append(tx, "alarm-cleared", one_line(subject), BY, alarm=kind, since=found.since)
     return True
 
 
+def page(
+    store: Store, *, cursor: tuple[str, str] | None = None, limit: int = 50
+) -> tuple[list[Alarm], tuple[str, str] | None]:
+    """A page of what is wrong now, by kind and subject, and where the next one starts."""
+    statement = select(Alarm).order_by(*_KEY).limit(limit + 1)
+    if cursor is not None:
+        statement = statement.where(tuple_(*_KEY) > cursor)
+    with store.read() as connection:
+        rows = [Alarm(**row._mapping) for row in connection.execute(statement)]
+    return rows[:limit], (rows[limit - 1].kind, rows[limit - 1].subject) if len(rows) > limit else None
+
+
+def counts(store: Store) -> Mapping[tuple[str, str], int]:
+    """How many things are wrong, by kind and severity."""
+    groups = (col(Alarm.kind), col(Alarm.severity))
+    with store.read() as connection:
+        rows = connection.execute(select(*groups, func.count()).group_by(*groups)).all()
+    return {(kind, severity): count for kind, severity, count in rows}
+
+
+def _find(tx: Transaction, trouble: Trouble) -> Row[Alarm] | None:
+    statement = select(Alarm).where(_is(trouble.kind, trouble.subject)).with_for_update()
+    return tx.execute(statement).first()
+
+
+def _is_new(tx: Transaction, trouble: Trouble, values: Mapping[str, object]) -> bool:
+    """Whether we were the one to write it down."""
+    row = insert(Alarm).values(kind=trouble.kind, subject=one_line(trouble.subject), **values)
+    written = tx.execute(row.on_conflict_do_nothing(index_elements=["kind", "subject"]).returning(col(Alarm.kind)))
+    return written.first() is not None
+
+
+def _say_raised(tx: Transaction, trouble: Trouble, since: int, age: int) -> None:
+    details = {"alarm": trouble.kind, "since": since, "age": age, "hint": trouble.hint, "owner": trouble.owner_id}
+    events.record(tx, "alarm-raised", trouble.subject, trouble.message, severity=trouble.severity, **details)
+    told = {"alarm": trouble.kind, "severity": trouble.severity, "since": since}
+    log.append(tx, "alarm-raised", one_line(trouble.subject), BY, **told)
+
+
 def _is(kind: str, subject: str) -> ColumnElement[bool]:
-    return and_(col(Alarm.kind) == kind, col(Alarm.subject) == subject)
-
-
-def _rank(severity: str) -> int:
-    return events.SEVERITIES.index(severity)
+    return and_(col(Alarm.kind) == kind, col(Alarm.subject) == one_line(subject))

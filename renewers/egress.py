@@ -1,19 +1,31 @@
 """The one way out over HTTP: time-outs, size caps, no redirects, and no place that somebody else chose.
 
 Nothing else of this floor imports an HTTP client (a test holds that). `post` is for webhooks, whose URLs are in the
-settings.
+settings. `PinnedSession` is for the ACME library, which speaks through `requests` and follows every URL that a CA hands
+out: it reaches the places of its `Pin` and nothing else, and what comes in is counted and timed at the socket, so that
+neither an endless header nor a byte a second gets through.
 """
 
 from __future__ import annotations
 
+import re
 import ssl
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from contextlib import closing
+from dataclasses import dataclass
+from http.client import HTTPException
+from http.cookiejar import DefaultCookiePolicy
 from ipaddress import ip_address
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 
 import httpx
+import requests
+from requests.adapters import HTTPAdapter
+from urllib3.exceptions import HTTPError
 
+from ca import clock
 from ca.errors import Misconfigured, NotDelivered
 
 TIMEOUT = httpx.Timeout(10.0, connect=5.0)
@@ -59,3 +71,155 @@ def post(url: str, content: bytes, headers: Mapping[str, str], *, ca_file: Path 
         raise NotDelivered(f"{urlsplit(url).netloc} cannot be reached: {type(error).__name__}") from None
     if not 200 <= status < 300:
         raise NotDelivered(f"{urlsplit(url).netloc} answered {status}")
+
+
+MAX_BODY = 1 << 20
+MAX_HEAD = 1 << 17
+"""Bytes of an answer that are read: its body, and all that is not its body."""
+CONNECT_SECONDS, REQUEST_SECONDS = 5.0, 30.0
+"""Until a connection stands; until an answer is complete, however slowly it trickles in."""
+_PLACE = re.compile(
+    r"https://([A-Za-z0-9.-]{1,253}|\[[0-9A-Fa-f:.]{2,45}\])(?::([0-9]{1,5}))?(?:/[\w.~!$&'()*+,;=:@%/?-]*)?", re.ASCII
+)
+_HOST = re.compile(r"([A-Za-z0-9.-]{1,253}|\[[0-9A-Fa-f:.]{2,45}\])(?::([0-9]{1,5}))?")
+HTTPS = 443
+
+
+@dataclass(frozen=True, slots=True)
+class Pin:
+    """The places that one conversation may reach: https at these hosts and ports."""
+
+    origins: frozenset[tuple[str, int]]
+
+    def permits(self, url: str | bytes | None) -> bool:
+        """Whether a URL leads there. What two parsers could read in two ways leads nowhere."""
+        found = _PLACE.fullmatch(url) if isinstance(url, str) and len(url) <= 2000 else None
+        return found is not None and _origin(found) in self.origins
+
+
+def pin(url: str, also: Iterable[str] = ()) -> Pin:
+    """The pin of a URL from the settings, and of more hosts (`host` or `host:port`). `Misconfigured` if one is odd."""
+    found = _PLACE.fullmatch(url)
+    if found is None:
+        raise Misconfigured(
+            f"{url!r} is not a plain https URL", hint="https://host/path, without a password or fragment"
+        )
+    hosts = {host: _HOST.fullmatch(host) for host in also}
+    if odd := [host for host, match in hosts.items() if match is None]:
+        raise Misconfigured(f"{odd[0]!r} is not a host", hint="host or host:port, as in a URL")
+    return Pin(frozenset(_origin(match) for match in (found, *hosts.values()) if match is not None))
+
+
+def _origin(match: re.Match[str]) -> tuple[str, int]:
+    return match[1].lower(), int(match[2] or HTTPS)
+
+
+class _Allowance:
+    """What one answer may still cost, in seconds and bytes."""
+
+    def __init__(self) -> None:
+        self.until = 0.0
+        self.octets = 0
+
+    def renew(self, until: float) -> None:
+        self.until, self.octets = until, MAX_BODY + MAX_HEAD
+
+    def seconds(self) -> float:
+        left = self.until - clock.monotonic()
+        if left <= 0:
+            raise TimeoutError("the time for this answer is over")
+        return left
+
+    def take(self, octets: int) -> None:
+        self.octets -= octets
+        if self.octets < 0:
+            raise OSError("the answer is too large")
+
+
+def _bounded_by(allowance: _Allowance) -> type[ssl.SSLSocket]:
+    """A kind of socket that gives no more than is allowed: `http.client` itself bounds neither time nor chunk sizes."""
+
+    class BoundedSocket(ssl.SSLSocket):
+        """Each read waits for what is left of the time, and is counted."""
+
+        def recv_into(self, buffer: Any, nbytes: int | None = None, flags: int = 0) -> int:
+            """Receive within what is allowed."""
+            self.settimeout(allowance.seconds())
+            received = super().recv_into(buffer, nbytes, flags)
+            allowance.take(received)
+            return received
+
+    return BoundedSocket
+
+
+class _PinnedAdapter(HTTPAdapter):
+    """Verifies against one context; the bundle that comes with `requests` is never added to what it trusts."""
+
+    def __init__(self, context: ssl.SSLContext) -> None:
+        self._context = context
+        super().__init__(max_retries=0)
+
+    def init_poolmanager(self, *places: Any, **options: Any) -> None:
+        """Connections are made with our context."""
+        super().init_poolmanager(*places, ssl_context=self._context, **options)
+
+    def cert_verify(self, conn: Any, url: str, verify: Any, cert: Any) -> None:
+        """Nothing to add: the context verifies."""
+
+
+class PinnedSession(requests.Session):
+    """A session for one conversation in one thread, until `deadline` on the monotonic clock.
+
+    Whatever does not work is a `NotDelivered` with a plain reason. Answers are whole and at most `MAX_BODY` long.
+    """
+
+    def __init__(self, where: Pin, *, ca_file: Path | None, deadline: float) -> None:
+        super().__init__()
+        self.deadline = deadline
+        self.trust_env = False
+        self.cookies.set_policy(DefaultCookiePolicy(allowed_domains=()))
+        self._pin = where
+        self._allowance = _Allowance()
+        context = trusting(ca_file)
+        context.sslsocket_class = _bounded_by(self._allowance)
+        self.adapters.clear()
+        self.mount("https://", _PinnedAdapter(context))
+
+    def get_redirect_target(self, resp: requests.Response) -> str | None:
+        """No answer leads anywhere else."""
+        return None
+
+    def send(self, request: requests.PreparedRequest, **options: Any) -> requests.Response:
+        """Send one request and read its answer, within all bounds."""
+        place = urlsplit(str(request.url)).netloc
+        if not self._pin.permits(request.url):
+            raise NotDelivered(f"{place} is not among the places that may be reached", code="off-pin")
+        left = min(self.deadline - clock.monotonic(), REQUEST_SECONDS)
+        if left <= 0:
+            raise NotDelivered(f"there was no time left to ask {place}")
+        self._allowance.renew(clock.monotonic() + left)
+        options |= {"stream": True, "proxies": {}, "timeout": (min(left, CONNECT_SECONDS), left)}
+        try:
+            return self._whole(super().send(request, **options), place)
+        except (requests.RequestException, HTTPError, HTTPException, OSError, ValueError) as error:
+            raise NotDelivered(f"{place} cannot be reached: {self._reason(error)}") from None
+
+    def _whole(self, response: requests.Response, place: str) -> requests.Response:
+        """The same response, its body read as it was sent: what is packed is not unpacked (a bomb is small)."""
+        with closing(response):
+            body = response.raw.read(MAX_BODY + 1, decode_content=False)
+        if len(body) > MAX_BODY:
+            raise NotDelivered(f"{place} answered with more than {MAX_BODY} bytes")
+        if response.headers.get("Content-Encoding", "identity").lower() != "identity":
+            raise NotDelivered(f"{place} answered in an encoding that was not asked for")
+        response._content, response._content_consumed = body, True  # as `requests` itself does
+        return response
+
+    def _reason(self, error: Exception) -> str:
+        if self._allowance.octets < 0:
+            return f"it answered with more than {MAX_BODY} bytes"
+        if self._allowance.until <= clock.monotonic() or isinstance(error, requests.Timeout):
+            return "it did not answer in time"
+        if isinstance(error, requests.exceptions.SSLError):
+            return "TLS failed; is its certificate trusted here?"
+        return type(error).__name__

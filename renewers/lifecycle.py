@@ -23,6 +23,10 @@ def _count(_what: str, *_labels: str) -> None:
     """Counts nothing."""
 
 
+def _measure(_what: str, _seconds: float) -> None:
+    """Measures nothing."""
+
+
 @dataclass(frozen=True, slots=True)
 class Policy:
     """How renewals go about, from the settings."""
@@ -54,6 +58,8 @@ class Lifecycle:
     policy: Policy = field(default_factory=Policy)
     count: Callable[..., None] = _count
     """Called with a metric's name and its labels whenever something is to be counted."""
+    measure: Callable[[str, float], None] = _measure
+    """Called with a metric's name and seconds whenever something has taken a time that matters."""
 
     @property
     def store(self) -> Store:

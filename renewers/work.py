@@ -4,6 +4,10 @@ A holder's lease is the row's `due_at` in the future: when the holder dies, the 
 else claims it, with a larger `fence`. Whatever a holder changes, it changes in one transaction with `settle` or `fail`,
 which refuse a fence that is no longer the newest: who was too slow changes nothing. APScheduler only ticks; a tick that
 was missed is caught up by the next, since what is due stays due.
+
+What is scheduled while somebody is at it is not remembered here. A holder therefore calls `check` first in the
+transaction that settles, and then looks whether there is more to do: whoever asks for more meanwhile waits for that
+transaction, and finds the work settled. To look at what waits, and not to do it, read `renewers/backlog.py`.
 """
 
 from __future__ import annotations
@@ -12,17 +16,24 @@ import secrets
 from collections.abc import Sequence
 from dataclasses import dataclass
 from hashlib import sha256
+from typing import Any
 
-from sqlalchemy import ColumnElement, and_, delete, insert, select, update
+from sqlalchemy import ColumnElement, Select, and_, bindparam, delete, literal_column, select, update
+from sqlalchemy.dialects.postgresql import insert  # its ON CONFLICT is SQLite's too
 from sqlmodel import col
 
 from ca import clock
-from ca.errors import CertwrightError, IssuerUnavailable, Misconfigured, Refusal
+from ca.errors import CertwrightError, IssuerUnavailable, RateLimited, Refusal
 from ca.store import Store, Transaction
 from ca.store.commit import StaleChange
 from renewers.models import Work
+from renewers.plain import one_line
 
 WAITING, STOPPED = "waiting", "stopped"
+IS_WAITING: ColumnElement[bool] = col(Work.state) == literal_column(f"'{WAITING}'")
+"""Written out, not bound: only so do both databases see that the index of what is due serves."""
+MOST = 1000
+"""How many pieces one claim takes at most."""
 LADDER = (60, 600, 3600, 4 * 3600, 12 * 3600, 86400)
 """Seconds until the next attempt after each failure in a row; the last one from then on."""
 JITTER = 0.2
@@ -56,24 +67,20 @@ class Failed:
 
 def schedule(tx: Transaction, kind: str, subject: str, at: int) -> None:
     """Have this done at `at`. Moves what is planned already, unless somebody is at it, or it is failing or stopped."""
-    found = tx.execute(select(Work).where(_is(kind, subject)).with_for_update()).first()
-    if found is None:
-        row = {
-            "kind": kind,
-            "subject": subject,
-            "state": WAITING,
-            "due_at": at,
-            "due_since": at,
-            "fence": 0,
-            "attempts": 0,
-        }
-        tx.execute(insert(Work).values(**row))
-    elif found.holder is None and found.state == WAITING and found.failing_since is None:
-        tx.execute(update(Work).where(col(Work.id) == found.id).values(due_at=at, due_since=at))
+    schedule_all(tx, kind, [subject], at)
+
+
+def schedule_all(tx: Transaction, kind: str, subjects: Sequence[str], at: int) -> None:
+    """The same for many at once."""
+    if subjects:
+        tx.execute(_PLAN, [{"kind": kind, "subject": subject, "at": at} for subject in sorted(subjects)])
 
 
 def hurry(tx: Transaction, kind: str, subject: str) -> bool:
-    """Have this done now: overrides a back-off and a stop. False if somebody is at it this very moment."""
+    """Have this done now: overrides a back-off and a stop. False if somebody is at it this very moment.
+
+    Since when it fails stays known. A holder whose lease is over counts for nobody, and is too slow from now on.
+    """
     now = clock.timestamp()
     found = tx.execute(select(Work).where(_is(kind, subject)).with_for_update()).first()
     if found is None:
@@ -81,8 +88,9 @@ def hurry(tx: Transaction, kind: str, subject: str) -> bool:
         return True
     if found.holder is not None and found.due_at > now:
         return False
-    values = {"state": WAITING, "due_at": now, "due_since": min(found.due_since, now), "attempts": 0}
-    tx.execute(update(Work).where(col(Work.id) == found.id).values(**values))
+    values = {"state": WAITING, "holder": None, "fence": found.fence + 1, "attempts": 0}
+    times = {"due_at": now, "due_since": min(found.due_since, now)}
+    tx.execute(update(Work).where(col(Work.id) == found.id).values(**values, **times))
     return True
 
 
@@ -93,20 +101,16 @@ def cancel(tx: Transaction, kind: str, subject: str) -> None:
 
 def claim(store: Store, kinds: Sequence[str], *, limit: int, lease: int) -> list[Claim]:
     """Take up to `limit` pieces that are due, the longest due first, for `lease` seconds."""
-    holder = secrets.token_hex(8)
-    due = (
-        select(Work)
-        .where(col(Work.state) == WAITING, col(Work.due_at) <= clock.timestamp(), col(Work.kind).in_(kinds))
-        .order_by(col(Work.due_at))
-        .limit(limit)
-    )
+    if limit < 1 or not kinds:
+        return []
+    due, holder = _due(kinds, min(limit, MOST)), secrets.token_hex(8)
     with store.read() as connection:  # look first: an empty look costs the writer nothing
-        if connection.execute(due.limit(1)).first() is None:
+        if connection.execute(due.limit(1), {"now": clock.timestamp()}).first() is None:
             return []
 
     def unit(tx: Transaction) -> list[Claim]:
         now = clock.timestamp()
-        rows = tx.execute(due.with_for_update(skip_locked=True)).all()
+        rows = tx.execute(due.with_for_update(skip_locked=True), {"now": now}).all()
         if not rows:
             return []
         leased = {"holder": holder, "due_at": now + lease, "fence": col(Work.fence) + 1}
@@ -120,14 +124,17 @@ def claim(store: Store, kinds: Sequence[str], *, limit: int, lease: int) -> list
 
 def extend(store: Store, claims: Sequence[Claim], lease: int) -> None:
     """Keep what we hold for `lease` seconds more; what is no longer ours is passed over."""
-    ids = [claim.id for claim in claims]
-    if not ids:
+    ids_by_holder: dict[str, list[int]] = {}
+    for claim in claims:
+        ids_by_holder.setdefault(claim.holder, []).append(claim.id)
+    if not claims:
         return
-    holders = {claim.holder for claim in claims}
 
     def unit(tx: Transaction) -> None:
         until = clock.timestamp() + lease
-        tx.execute(update(Work).where(col(Work.id).in_(ids), col(Work.holder).in_(holders)).values(due_at=until))
+        for holder, ids in ids_by_holder.items():  # a holder's name is one claim's own: with the id it is the lease
+            still_ours = and_(col(Work.id).in_(ids), col(Work.holder) == holder)
+            tx.execute(update(Work).where(still_ours).values(due_at=until))
 
     store.write(unit)
 
@@ -163,7 +170,7 @@ def fail(tx: Transaction, claim: Claim, error: Exception, *, longest: int | None
         "due_at": next_at if next_at is not None else now,
         "attempts": attempts,
         "failing_since": since,
-        "last_code": getattr(error, "code", "internal"),
+        "last_code": error.code if isinstance(error, CertwrightError) else "internal",
         "last_error": describe(error),
     }
     tx.execute(update(Work).where(col(Work.id) == claim.id).values(**values))
@@ -171,30 +178,71 @@ def fail(tx: Transaction, claim: Claim, error: Exception, *, longest: int | None
 
 
 def is_permanent(error: Exception) -> bool:
-    """Whether only a person can mend it. A wrong setting is tried again: it may be mended without a word to us."""
-    return isinstance(error, Refusal) and not isinstance(error, Misconfigured)
+    """Whether only a person can mend it.
+
+    A wrong setting is tried again: it may be mended without a word to us. So is what was too much at once, and what
+    clashed with somebody else's change: it is no longer so the next time.
+    """
+    passes = isinstance(error, RateLimited | StaleChange) or getattr(error, "code", None) == "duplicate"
+    return isinstance(error, Refusal) and not passes
 
 
 def wait_after(subject: str, attempts: int, error: Exception | None = None, longest: int | None = None) -> int:
-    """Seconds until the next attempt: the ladder with jitter, at most `longest`, never before the other side says."""
-    step = LADDER[min(attempts, len(LADDER)) - 1]
+    """Seconds until the next attempt: the ladder with jitter, at most `longest`, never before the other side says.
+
+    `longest` is taken for a minute if it is less; what the other side says is taken for a week if it is more.
+    """
+    step = LADDER[min(max(attempts, 1), len(LADDER)) - 1]
+    asked = _asked(error)
+    if asked and attempts <= 1:
+        step = asked  # the first time we come when we are asked to, even if that is sooner than we would
     drawn = int.from_bytes(sha256(f"{subject}\0{attempts}".encode()).digest()[:4], "big") / (1 << 32)
     wait = int(step * (1 + JITTER * drawn))
-    asked = getattr(error, "retry_after", None) if isinstance(error, IssuerUnavailable) else None
-    if asked is not None:
-        wait = max(int(asked), 1) if attempts == 1 else max(wait, int(asked))
     if longest is not None:
         wait = min(wait, max(longest, LADDER[0]))
-    if asked is not None:  # who says when to come back is never asked earlier
-        wait = max(wait, min(int(asked), LONGEST_REPLY))
-    return wait
+    return max(wait, asked)
 
 
 def describe(error: Exception) -> str:
-    """An error as it is kept and shown: one line, of bounded length. What is not of our tree is named by its kind."""
-    text = error.message if isinstance(error, CertwrightError) else f"{type(error).__name__}: {error}"
-    return " ".join("".join(c if c.isprintable() else " " for c in text).split())[:500]
+    """An error as it is kept and shown: one line, of bounded length.
+
+    What is not of our tree is named by its kind alone, since its text may hold anything, a secret among it.
+    """
+    if isinstance(error, CertwrightError):
+        return one_line(error.message)
+    reason = error.strerror if isinstance(error, OSError) else None
+    return one_line(f"{type(error).__name__}: {reason}" if reason else type(error).__name__)
+
+
+def _asked(error: Exception | None) -> int:
+    """How many seconds the other side wants us to stay away; 0 if it says nothing."""
+    if not isinstance(error, IssuerUnavailable | RateLimited) or error.retry_after is None:
+        return 0
+    return min(max(int(error.retry_after), 1), LONGEST_REPLY)
 
 
 def _is(kind: str, subject: str) -> ColumnElement[bool]:
     return and_(col(Work.kind) == kind, col(Work.subject) == subject)
+
+
+def _due(kinds: Sequence[str], limit: int) -> Select[Any]:
+    due = select(Work).where(IS_WAITING, col(Work.due_at) <= bindparam("now"), col(Work.kind).in_(kinds))
+    return due.order_by(col(Work.due_at)).limit(limit)
+
+
+_ROW = insert(Work).values(
+    kind=bindparam("kind"),
+    subject=bindparam("subject"),
+    state=WAITING,
+    due_at=bindparam("at"),
+    due_since=bindparam("at"),
+    fence=0,
+    attempts=0,
+)
+_IS_PLANNED = and_(col(Work.state) == WAITING, col(Work.holder).is_(None), col(Work.failing_since).is_(None))
+_PLAN = _ROW.on_conflict_do_update(
+    index_elements=["kind", "subject"],
+    set_={"due_at": _ROW.excluded.due_at, "due_since": _ROW.excluded.due_since},
+    where=and_(_IS_PLANNED, col(Work.due_at) != _ROW.excluded.due_at),
+)
+"""One statement, so that two replicas that plan the same thing at once do not meet."""

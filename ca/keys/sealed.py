@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import secrets
+from functools import cached_property
 
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
@@ -25,6 +26,7 @@ from ca.keys.passphrase import CREDENTIAL, VARIABLE
 from ca.secret import Secret
 
 SCRYPT_N, SCRYPT_R, SCRYPT_P = 1 << 14, 8, 5
+"""As in `software`, where the choice is explained."""
 NONCE = 12
 
 
@@ -32,10 +34,14 @@ class Sealer:
     """Seals and opens keys. `salt` is a fact of the installation, the same in every replica."""
 
     def __init__(self, passphrase: Secret, salt: bytes) -> None:
-        derived = hashlib.scrypt(
-            passphrase.reveal().encode(), salt=salt, n=SCRYPT_N, r=SCRYPT_R, p=SCRYPT_P, dklen=32, maxmem=1 << 26
-        )
-        self._aead = AESGCM(derived)
+        self._passphrase = passphrase
+        self._salt = salt
+
+    @cached_property
+    def _aead(self) -> AESGCM:
+        """Derived when the first key is sealed or opened: most processes never do either."""
+        secret, cost = self._passphrase.reveal().encode(), {"n": SCRYPT_N, "r": SCRYPT_R, "p": SCRYPT_P}
+        return AESGCM(hashlib.scrypt(secret, salt=self._salt, dklen=32, maxmem=1 << 26, **cost))
 
     def seal(self, key: PrivateKey, purpose: str) -> bytes:
         """The sealed key; only with the same `purpose` can it be opened."""

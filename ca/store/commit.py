@@ -57,6 +57,12 @@ class Transaction:
         self._removed: dict[tuple[Table, str], list[Any]] = {}
         self._added: dict[Table, list[Mapping[str, Any]]] = {}
 
+    @property
+    def connection(self) -> Connection:
+        """The connection itself, for functions that read; it sees what was asked for so far."""
+        self.flush()
+        return self._connection
+
     def refuse_if_any(self, statement: Select[Any], value: Any, refusal: Callable[[], CertwrightError]) -> None:
         """Fail with `refusal()` if `statement`, whose bind `values` expands to a list, finds a row for `value`."""
         self._refusals.setdefault(statement, (set(), refusal))[0].add(value)

@@ -95,6 +95,19 @@ def from_general_name(name: x509.GeneralName) -> Name:
     return Name(kind, _CANONICAL[kind](str(name.value)))
 
 
+def to_general_name(name: Name) -> x509.GeneralName:
+    """The same for an extension that is to be built."""
+    match name.kind:
+        case Kind.DNS:
+            return x509.DNSName(name.value)
+        case Kind.IP:
+            return x509.IPAddress(ip_address(name.value))
+        case Kind.URI:
+            return x509.UniformResourceIdentifier(name.value)
+        case Kind.EMAIL:
+            return x509.RFC822Name(name.value)
+
+
 _GENERAL_NAMES: dict[type, Kind] = {
     x509.DNSName: Kind.DNS,
     x509.IPAddress: Kind.IP,

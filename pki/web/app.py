@@ -78,6 +78,7 @@ def measure(product: Product) -> None:
         found.crl_seconds_left.labels(name).set(min(status.next_update for status in own) - now)
         found.crl_age_seconds.labels(name).set(now - min(status.this_update for status in own))
         found.crl_entries.labels(name).set(sum(status.entries for status in own if status.shard == crl.COMPLETE))
+    found.lifecycle.look_up(product.installation.store)
     head = product.installation.ledger.head()
     found.ledger_size.set(0 if head is None else head.size)
     found.ledger_waiting.set(product.installation.ledger.waiting())

@@ -12,6 +12,15 @@ class Owner(SQLModel, table=True):
     """Whoever answers for certificates: a team with a mailbox. One owner is the fallback for what has none."""
 
     __tablename__ = "owner"
+    __table_args__ = (
+        Index(
+            "owner_fallback",
+            "is_fallback",
+            unique=True,
+            sqlite_where=text("is_fallback"),
+            postgresql_where=text("is_fallback"),
+        ),
+    )
 
     id: int | None = Field(default=None, sa_column=identity())
     name: str = Field(sa_type=Text, unique=True)
@@ -45,7 +54,7 @@ class Lineage(SQLModel, table=True):
     id: int | None = Field(default=None, sa_column=identity())
     name: str = Field(sa_type=Text, unique=True)
     owner_id: int | None = Field(default=None, sa_type=Id, index=True)
-    mode: str = Field(sa_type=Text)
+    mode: str = Field(sa_type=Text, index=True)
     names: str = Field(sa_type=Text)
     names_key: str = Field(sa_type=Text, index=True)
     issuers: str = Field(sa_type=Text)
@@ -78,9 +87,21 @@ class Tracked(SQLModel, table=True):
             postgresql_where=text("next_look IS NOT NULL"),
         ),
         Index("tracked_serial", "serial"),
+        Index(
+            "tracked_authority",
+            "subject",
+            sqlite_where=text("kind = 'authority'"),
+            postgresql_where=text("kind = 'authority'"),
+        ),
         Index("tracked_spki_sha256", "spki_sha256"),
         Index("tracked_not_after", "not_after"),
         Index("tracked_stage", "stage", "id"),
+        Index(  # of a lineage through years of renewals, those that nothing has replaced
+            "tracked_standing",
+            "lineage_id",
+            sqlite_where=text("replaced_by IS NULL"),
+            postgresql_where=text("replaced_by IS NULL"),
+        ),
     )
 
     id: int | None = Field(default=None, sa_column=identity())

@@ -17,6 +17,13 @@ class Work(SQLModel, table=True):
         Index(
             "work_due_at", "due_at", sqlite_where=text("state = 'waiting'"), postgresql_where=text("state = 'waiting'")
         ),
+        Index(
+            "work_failing",
+            "kind",
+            "subject",
+            sqlite_where=text("failing_since IS NOT NULL"),
+            postgresql_where=text("failing_since IS NOT NULL"),
+        ),
     )
 
     id: int | None = Field(default=None, sa_column=identity())
@@ -59,7 +66,7 @@ class Renewal(SQLModel, table=True):
     sealed_key: bytes | None = Field(default=None, sa_type=LargeBinary)
     key_made_at: int = Field(sa_type=BigInteger)
     order_url: str | None = Field(default=None, sa_type=Text)
-    is_finalized: bool = False
+    finalized_at: int | None = Field(default=None, sa_type=BigInteger)
     tracked_id: int | None = Field(default=None, sa_type=Id)
     started_at: int = Field(sa_type=BigInteger)
     issued_at: int | None = Field(default=None, sa_type=BigInteger)
@@ -71,7 +78,8 @@ class Destination(SQLModel, table=True):
     """Where a lineage's certificate is used: by which publisher it gets there, where it is then looked at.
 
     Destinations of one lineage with a lower `rank` go first; the others wait until those were seen serving it.
-    `wanted_id` is what it shall have, `delivered_id` what was committed there, both ids of `Tracked`.
+    `wanted_id` is what it shall have, `delivered_id` what was committed there, both ids of `Tracked`. `bundle` is the
+    PEM file of what its own users trust.
     """
 
     __tablename__ = "destination"
@@ -82,6 +90,7 @@ class Destination(SQLModel, table=True):
     publisher: str = Field(sa_type=Text)
     settings: str = Field(sa_type=Text)
     probe: str = Field(sa_type=Text)
+    bundle: str | None = Field(default=None, sa_type=Text)
     rank: int
     state: str = Field(sa_type=Text)
     wanted_id: int | None = Field(default=None, sa_type=Id)

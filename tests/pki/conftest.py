@@ -33,7 +33,7 @@ from sqlmodel import SQLModel
 
 from ca.access import Role
 from ca.issuance import Issued
-from ca.keys import software
+from ca.keys import sealed, software
 from ca.keys.algorithms import PrivateKey
 from ca.models import ApiToken, Authority, BlockedKey, Certificate, Intent, LedgerEntry, Revocation
 from ca.tokens import Grant, create_token
@@ -73,6 +73,7 @@ def template(tmp_path_factory: pytest.TempPathFactory) -> Template:
     state = tmp_path_factory.mktemp("template") / "state"
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(software, "SCRYPT_N", 1 << 4)
+        patch.setattr(sealed, "SCRYPT_N", 1 << 4)
         for name in filter(lambda name: name.startswith("CERTWRIGHT_"), list(os.environ)):
             patch.delenv(name)
         made = initialise(state, PLAN)
@@ -86,6 +87,7 @@ def _no_settings_from_outside(monkeypatch: pytest.MonkeyPatch) -> None:
         if name.startswith("CERTWRIGHT_"):
             monkeypatch.delenv(name)
     monkeypatch.setattr(software, "SCRYPT_N", 1 << 4)
+    monkeypatch.setattr(sealed, "SCRYPT_N", 1 << 4)
 
 
 @pytest.fixture(autouse=True, scope="session")

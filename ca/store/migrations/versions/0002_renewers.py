@@ -58,6 +58,7 @@ def upgrade() -> None:
         sa.Column("publisher", sa.Text(), nullable=False),
         sa.Column("settings", sa.Text(), nullable=False),
         sa.Column("probe", sa.Text(), nullable=False),
+        sa.Column("bundle", sa.Text(), nullable=True),
         sa.Column("rank", sa.Integer(), nullable=False),
         sa.Column("state", sa.Text(), nullable=False),
         sa.Column("wanted_id", _ID, nullable=True),
@@ -143,6 +144,7 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("id"),
         sa.UniqueConstraint("name"),
     )
+    op.create_index(op.f("ix_lineage_mode"), "lineage", ["mode"], unique=False)
     op.create_index(op.f("ix_lineage_names_key"), "lineage", ["names_key"], unique=False)
     op.create_index(op.f("ix_lineage_owner_id"), "lineage", ["owner_id"], unique=False)
     op.create_table(
@@ -157,6 +159,14 @@ def upgrade() -> None:
         sa.Column("created_by", sa.Text(), nullable=False),
         sa.PrimaryKeyConstraint("id"),
         sa.UniqueConstraint("name"),
+    )
+    op.create_index(
+        "owner_fallback",
+        "owner",
+        ["is_fallback"],
+        unique=True,
+        sqlite_where=sa.text("is_fallback"),
+        postgresql_where=sa.text("is_fallback"),
     )
     op.create_table(
         "owner_claim",
@@ -178,7 +188,7 @@ def upgrade() -> None:
         sa.Column("sealed_key", sa.LargeBinary(), nullable=True),
         sa.Column("key_made_at", sa.BigInteger(), nullable=False),
         sa.Column("order_url", sa.Text(), nullable=True),
-        sa.Column("is_finalized", sa.Boolean(), nullable=False),
+        sa.Column("finalized_at", sa.BigInteger(), nullable=True),
         sa.Column("tracked_id", _ID, nullable=True),
         sa.Column("started_at", sa.BigInteger(), nullable=False),
         sa.Column("issued_at", sa.BigInteger(), nullable=True),
@@ -242,6 +252,14 @@ def upgrade() -> None:
     op.create_index(op.f("ix_tracked_lineage_id"), "tracked", ["lineage_id"], unique=False)
     op.create_index(op.f("ix_tracked_owner_id"), "tracked", ["owner_id"], unique=False)
     op.create_index(
+        "tracked_authority",
+        "tracked",
+        ["subject"],
+        unique=False,
+        sqlite_where=sa.text("kind = 'authority'"),
+        postgresql_where=sa.text("kind = 'authority'"),
+    )
+    op.create_index(
         "tracked_next_look",
         "tracked",
         ["next_look"],
@@ -253,6 +271,14 @@ def upgrade() -> None:
     op.create_index("tracked_serial", "tracked", ["serial"], unique=False)
     op.create_index("tracked_spki_sha256", "tracked", ["spki_sha256"], unique=False)
     op.create_index("tracked_stage", "tracked", ["stage", "id"], unique=False)
+    op.create_index(
+        "tracked_standing",
+        "tracked",
+        ["lineage_id"],
+        unique=False,
+        sqlite_where=sa.text("replaced_by IS NULL"),
+        postgresql_where=sa.text("replaced_by IS NULL"),
+    )
     op.create_table(
         "tracked_content",
         sa.Column("tracked_id", _ID, autoincrement=False, nullable=False),
@@ -291,6 +317,14 @@ def upgrade() -> None:
         unique=False,
         sqlite_where=sa.text("state = 'waiting'"),
         postgresql_where=sa.text("state = 'waiting'"),
+    )
+    op.create_index(
+        "work_failing",
+        "work",
+        ["kind", "subject"],
+        unique=False,
+        sqlite_where=sa.text("failing_since IS NOT NULL"),
+        postgresql_where=sa.text("failing_since IS NOT NULL"),
     )
     op.create_index("work_what", "work", ["kind", "subject"], unique=True)
     # ### end Alembic commands ###

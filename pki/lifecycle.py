@@ -1,0 +1,87 @@
+"""Wiring of the floor that reaches out: from the settings to a `Lifecycle`, once a process.
+
+Adapters are made when the installation is opened, so that a setting that cannot work is said then and not at night.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import secrets
+from collections.abc import Mapping
+from pathlib import Path
+
+from sqlalchemy import select
+from sqlmodel import col
+
+from ca import facts
+from ca.errors import Conflict, Misconfigured
+from ca.installation import Installation
+from ca.keys.algorithms import KeyType
+from ca.keys.passphrase import find_passphrase
+from ca.keys.sealed import Sealer
+from ca.models import Fact
+from ca.store import Store
+from pki import catalog
+from pki.lifecycle_metrics import LifecycleMetrics
+from pki.lifecycle_settings import WindowSettings
+from pki.settings import Settings
+from renewers.issuers import Issuer
+from renewers.lifecycle import Lifecycle, Policy
+from renewers.windows import Window
+
+SEALER_SALT = "sealer-salt"
+DAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
+
+
+def make_lifecycle(state: Path, settings: Settings, installation: Installation, metrics: LifecycleMetrics) -> Lifecycle:
+    """Everything that the floor below needs. `Misconfigured` says which setting is wrong."""
+    sealer = Sealer(find_passphrase(state / settings.keys.passphrase_file), sealer_salt(installation.store))
+    issuers = _issuers(state, settings, installation, sealer)
+    policy = _policy(settings)
+    if unknown := set(policy.issuers) - set(issuers):
+        raise Misconfigured(f"renewals.issuers names {min(unknown)}, which is not among [issuers]")
+    return Lifecycle(
+        installation=installation,
+        sealer=sealer,
+        issuers=issuers,
+        publishers=catalog.PUBLISHERS,
+        notifiers={each.name: catalog.webhook(state, each) for each in settings.events.webhooks},
+        policy=policy,
+        count=metrics.count,
+        measure=metrics.measured,
+    )
+
+
+def sealer_salt(store: Store) -> bytes:
+    """The salt of this installation's sealed keys: decided once, by whoever needs it first."""
+    with store.read() as connection:
+        value = connection.execute(select(col(Fact.value)).where(col(Fact.name) == SEALER_SALT)).scalar()
+    if value is None:
+        with contextlib.suppress(Conflict):  # another replica decides at this very moment
+            facts.decide(store, {SEALER_SALT: secrets.token_hex(16)})
+        value = facts.fact(store, SEALER_SALT)
+    return bytes.fromhex(value)
+
+
+def _issuers(state: Path, settings: Settings, installation: Installation, sealer: Sealer) -> Mapping[str, Issuer]:
+    solvers = catalog.solvers(state, settings.solvers) if settings.issuers.acme else []
+    public = {each.name: catalog.acme(state, each, installation, sealer, solvers) for each in settings.issuers.acme}
+    return {"internal": catalog.internal(installation), **public}
+
+
+def _policy(settings: Settings) -> Policy:
+    renewals = settings.renewals
+    return Policy(
+        fraction=renewals.fraction,
+        key_type=KeyType(renewals.key_type),
+        issuers=tuple(renewals.issuers),
+        windows={each.name: _window(each) for each in renewals.windows},
+        lease=int(renewals.lease.total_seconds()),
+        workers=renewals.workers,
+        patience=int(renewals.patience.total_seconds()),
+    )
+
+
+def _window(settings: WindowSettings) -> Window:
+    days = frozenset(DAYS.index(day) for day in settings.days)
+    return Window(settings.name, days, settings.start, settings.end, settings.time_zone)

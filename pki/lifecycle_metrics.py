@@ -1,0 +1,99 @@
+"""What the floor that reaches out counts and measures: names in one place, as `pki/metrics.py`, in the same registry."""
+
+from __future__ import annotations
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+from sqlalchemy import Connection, func, select
+from sqlmodel import col
+
+from ca import clock
+from ca.store import Store
+from renewers import backlog
+from renewers.lead_time import Stage
+from renewers.models import Alarm, IssuerHealth, Lineage, Tracked
+
+WATCHED = (Stage.DUE, Stage.LATE, Stage.URGENT, Stage.CRITICAL, Stage.EXPIRED)
+MODES = ("renewed", "manual")
+"""Whose certificates somebody answers for; a holder's may vanish with it."""
+
+
+class LifecycleMetrics:
+    """Counters that work adds to, and gauges that are looked up when somebody asks."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self.renewals = Counter(
+            "certwright_renewals", "Renewals, by what became of the attempt.", ["issuer", "outcome"], registry=registry
+        )
+        self.deliveries = Counter(
+            "certwright_deliveries", "Deliveries, by what became of them.", ["publisher", "outcome"], registry=registry
+        )
+        self.renewal_seconds = Histogram(
+            "certwright_renewal_seconds",
+            "Time from a renewal's key to its recorded certificate.",
+            buckets=(1, 5, 15, 60, 300, 900, 3600, 4 * 3600, 24 * 3600),
+            registry=registry,
+        )
+        found = {
+            "tracked": ("Tracked things on their way to their end, by how far they are.", ["stage"]),
+            "tracked_seconds_left": ("Life left of what ends first, by who renews it.", ["mode"]),
+            "work_waiting": ("Pieces of work that are due and that nobody has taken up.", ["kind"]),
+            "work_failing": ("Pieces of work that failed and are tried again.", ["kind"]),
+            "work_stopped": ("Pieces of work that only a person gets going again.", ["kind"]),
+            "work_oldest_seconds": ("How long the longest due piece of work has waited.", []),
+            "alarms": ("Alarms that stand.", ["kind", "severity"]),
+            "issuer_up": ("Whether an issuer answers.", ["issuer"]),
+        }
+        made = {name: Gauge(f"certwright_{name}", text, on, registry=registry) for name, (text, on) in found.items()}
+        self.tracked, self.tracked_seconds_left = made["tracked"], made["tracked_seconds_left"]
+        self.work_waiting, self.work_failing = made["work_waiting"], made["work_failing"]
+        self.work_stopped, self.work_oldest_seconds = made["work_stopped"], made["work_oldest_seconds"]
+        self.alarms, self.issuer_up = made["alarms"], made["issuer_up"]
+
+    def count(self, what: str, *labels: str) -> None:
+        """What the floor below has done: `renewals` or `deliveries`."""
+        {"renewals": self.renewals, "deliveries": self.deliveries}[what].labels(*labels).inc()
+
+    def measured(self, what: str, seconds: float) -> None:
+        """How long the floor below has taken for something: `renewal`."""
+        {"renewal": self.renewal_seconds}[what].observe(seconds)
+
+    def look_up(self, store: Store) -> None:
+        """Look up what is not counted."""
+        with store.read() as connection:
+            self._measure_tracked(connection)
+            self._measure_alarms(connection)
+        found = backlog.counts(store)
+        for gauge, name in (
+            (self.work_waiting, "waiting"),
+            (self.work_failing, "failing"),
+            (self.work_stopped, "stopped"),
+        ):
+            gauge.clear()
+            for kind, counts in found.items():
+                gauge.labels(kind).set(getattr(counts, name))
+        self.work_oldest_seconds.set(backlog.oldest_due(store) or 0)
+
+    def _measure_tracked(self, connection: Connection) -> None:
+        by_stage = select(col(Tracked.stage), func.count()).where(col(Tracked.stage).in_(WATCHED))
+        counts = dict(connection.execute(by_stage.group_by(col(Tracked.stage))).tuples().all())
+        for stage in WATCHED:
+            self.tracked.labels(stage).set(counts.get(stage, 0))
+        ends = (
+            select(col(Lineage.mode), func.min(col(Tracked.not_after)))
+            .join(Tracked, col(Tracked.id) == col(Lineage.current_id))
+            .where(col(Lineage.mode).in_(MODES))
+            .group_by(col(Lineage.mode))
+        )
+        self.tracked_seconds_left.clear()
+        for mode, end in connection.execute(ends).tuples():
+            self.tracked_seconds_left.labels(mode).set(end - clock.timestamp())
+
+    def _measure_alarms(self, connection: Connection) -> None:
+        by_kind = select(col(Alarm.kind), col(Alarm.severity), func.count()).group_by(
+            col(Alarm.kind), col(Alarm.severity)
+        )
+        self.alarms.clear()
+        for kind, severity, count in connection.execute(by_kind).tuples():
+            self.alarms.labels(kind, severity).set(count)
+        for row in connection.execute(select(IssuerHealth)):
+            self.issuer_up.labels(row.issuer).set(row.failing_since is None)

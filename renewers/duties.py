@@ -1,0 +1,20 @@
+"""The list of all due work: what each kind means, and what becomes of its failures. The runner knows no other."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from types import MappingProxyType
+
+from renewers import delivery, notices, renewal, suggestions
+from renewers.discovery import looks
+from renewers.runner import Duty
+
+DUTIES: Mapping[str, Duty] = MappingProxyType(
+    {
+        "renew": Duty(renewal.renew, renewal.failed),
+        "ask-window": Duty(suggestions.ask_window),
+        "deliver": Duty(delivery.deliver, delivery.failed),
+        "look": Duty(looks.look_again),
+        "notify": Duty(notices.tell),
+    }
+)

@@ -1,0 +1,92 @@
+"""When a lineage is to be renewed, and why: read from what is, never from what somebody once announced.
+
+A tick that was missed, a name that was added, a window that an issuer has moved: each is found by looking at the rows,
+so that nothing depends on having been told. The times themselves are `renewers/lead_time`.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import Connection, select
+from sqlmodel import col
+
+from ca.x509 import names
+from ca.x509.names import Name
+from renewers import lead_time, measured, windows
+from renewers.lead_time import Milestones
+from renewers.lifecycle import Policy
+from renewers.models import Lineage, Renewal, Tracked, TrackedName
+
+
+@dataclass(frozen=True, slots=True)
+class Situation:
+    """A lineage as it stands: its row, its current certificate and the renewal under way, if there are such."""
+
+    lineage: Any
+    current: Any | None
+    current_names: frozenset[str]
+    open: Any | None
+
+    @property
+    def names(self) -> tuple[Name, ...]:
+        """The names that it is to have."""
+        return tuple(names.parse(text) for text in json.loads(self.lineage.names))
+
+    @property
+    def issuers(self) -> tuple[str, ...]:
+        """Who is asked, in this order; empty for the policy's."""
+        return tuple(json.loads(self.lineage.issuers))
+
+
+@dataclass(frozen=True, slots=True)
+class Due:
+    """When it is to be renewed, and the word for why."""
+
+    at: int
+    reason: str
+
+
+def situation(connection: Connection, lineage_id: int) -> Situation | None:
+    """How a lineage stands; None if there is none."""
+    lineage = connection.execute(select(Lineage).where(col(Lineage.id) == lineage_id)).first()
+    if lineage is None:
+        return None
+    current, known = None, frozenset[str]()
+    if lineage.current_id is not None:
+        current = connection.execute(select(Tracked).where(col(Tracked.id) == lineage.current_id)).first()
+        of = select(col(TrackedName.name)).where(col(TrackedName.tracked_id) == lineage.current_id)
+        known = frozenset(connection.execute(of).scalars())
+    under_way = select(Renewal).where(col(Renewal.lineage_id) == lineage_id, col(Renewal.state) == "open")
+    return Situation(lineage, current, known, connection.execute(under_way).first())
+
+
+def due(connection: Connection, found: Situation, policy: Policy, now: int) -> Due:
+    """When a lineage that we renew is to be renewed, and why."""
+    if found.open is not None:
+        return Due(now, found.open.reason)
+    if found.current is None:
+        return Due(now, "first")
+    if found.current_names != frozenset(map(str, found.names)):
+        return Due(now, "names")
+    marks = milestones(connection, found, policy)
+    reason = "suggested" if found.lineage.ari_chosen is not None and marks.due == found.lineage.ari_chosen else "due"
+    window = policy.windows.get(found.lineage.window)
+    at = marks.due if window is None or reason == "suggested" else windows.plan(marks.due, marks.late, window, now)
+    return Due(at, reason)
+
+
+def milestones(connection: Connection, found: Situation, policy: Policy) -> Milestones:
+    """The way of its current certificate to its end."""
+    current = found.current
+    assert current is not None
+    return lead_time.milestones(
+        current.not_before,
+        current.not_after,
+        seed=f"{found.lineage.id}/{current.id}",
+        fraction=policy.fraction,
+        chosen=found.lineage.ari_chosen,
+        measured_p99=measured.p99(connection, found.lineage.id).seconds,
+    )
