@@ -1,4 +1,4 @@
-"""What the floor that reaches out counts and measures: names in one place, as `pki/metrics.py`, in the same registry."""
+"""What the floor that reaches out counts and measures: names in one place, in the registry of `pki/metrics.py`."""
 
 from __future__ import annotations
 
@@ -27,6 +27,16 @@ class LifecycleMetrics:
         self.deliveries = Counter(
             "certwright_deliveries", "Deliveries, by what became of them.", ["publisher", "outcome"], registry=registry
         )
+        self.notices = Counter(
+            "certwright_notices",
+            "Events told to webhooks, by what became of it.",
+            ["channel", "outcome"],
+            registry=registry,
+        )
+        self.looks = Counter(
+            "certwright_looks", "Looks at known endpoints, by what was seen.", ["outcome"], registry=registry
+        )
+        self.scans = Counter("certwright_scans", "Scans that were run to their end.", registry=registry)
         self.renewal_seconds = Histogram(
             "certwright_renewal_seconds",
             "Time from a renewal's key to its recorded certificate.",
@@ -50,8 +60,9 @@ class LifecycleMetrics:
         self.alarms, self.issuer_up = made["alarms"], made["issuer_up"]
 
     def count(self, what: str, *labels: str) -> None:
-        """What the floor below has done: `renewals` or `deliveries`."""
-        {"renewals": self.renewals, "deliveries": self.deliveries}[what].labels(*labels).inc()
+        """What the floor below has done, by the name of the counter."""
+        counter: Counter = getattr(self, what)
+        (counter.labels(*labels) if labels else counter).inc()
 
     def measured(self, what: str, seconds: float) -> None:
         """How long the floor below has taken for something: `renewal`."""
@@ -75,7 +86,8 @@ class LifecycleMetrics:
 
     def _measure_tracked(self, connection: Connection) -> None:
         by_stage = select(col(Tracked.stage), func.count()).where(col(Tracked.stage).in_(WATCHED))
-        counts = dict(connection.execute(by_stage.group_by(col(Tracked.stage))).tuples().all())
+        rows = connection.execute(by_stage.group_by(col(Tracked.stage)))
+        counts = {row[0]: row[1] for row in rows}
         for stage in WATCHED:
             self.tracked.labels(stage).set(counts.get(stage, 0))
         ends = (
@@ -85,7 +97,7 @@ class LifecycleMetrics:
             .group_by(col(Lineage.mode))
         )
         self.tracked_seconds_left.clear()
-        for mode, end in connection.execute(ends).tuples():
+        for mode, end in connection.execute(ends):
             self.tracked_seconds_left.labels(mode).set(end - clock.timestamp())
 
     def _measure_alarms(self, connection: Connection) -> None:
@@ -93,7 +105,8 @@ class LifecycleMetrics:
             col(Alarm.kind), col(Alarm.severity)
         )
         self.alarms.clear()
-        for kind, severity, count in connection.execute(by_kind).tuples():
+        for kind, severity, count in connection.execute(by_kind):
             self.alarms.labels(kind, severity).set(count)
+        self.issuer_up.clear()
         for row in connection.execute(select(IssuerHealth)):
             self.issuer_up.labels(row.issuer).set(row.failing_since is None)

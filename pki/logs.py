@@ -18,6 +18,12 @@ _LEVELS = {"debug": logging.DEBUG, "info": logging.INFO, "warning": logging.WARN
 _TRACEBACK = structlog.tracebacks.ExceptionDictTransformer(show_locals=False, max_frames=30)
 """Where it happened, not what was at hand there: the locals of a frame may be tokens, passphrases and keys."""
 
+QUIET = (
+    *("alembic", "apscheduler", "httpcore", "httpx", "sqlalchemy.engine", "uvicorn.access", "uvicorn.error"),
+    *("lexicon", "requests", "urllib3"),
+)
+"""Libraries that say too much at debug level: URLs among it, into which providers put tokens."""
+
 
 def configure_logs(level: str) -> None:
     """Set up this process's logs, those of the libraries included."""
@@ -39,7 +45,7 @@ def configure_logs(level: str) -> None:
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(max(number, logging.INFO) if level != "debug" else logging.DEBUG)
-    for name in ("alembic", "apscheduler", "httpcore", "httpx", "sqlalchemy.engine", "uvicorn.access", "uvicorn.error"):
+    for name in QUIET:
         logging.getLogger(name).setLevel(logging.WARNING)
 
 

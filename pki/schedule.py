@@ -6,8 +6,6 @@ fails is logged once until it works again, counted, and tried on its next beat; 
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
 from datetime import UTC
 from functools import partial
 
@@ -18,21 +16,14 @@ from ca.authority import State
 from ca.errors import CertwrightError
 from ca.specimen import lint_profile
 from ca.x509.deeplint import deep_lint, is_available
+from pki.beats import Beat
+from pki.lifecycle_schedule import LIFECYCLE_BEATS, make_runner
 from pki.logs import logger
 from pki.product import Product
 
 log = logger(__name__)
 SAMPLE = 20
 """How many certificates a beat of the sample lint looks at: about 60 ms."""
-
-
-@dataclass(frozen=True, slots=True)
-class Work:
-    """One piece: its name, its beat in seconds, and the function."""
-
-    name: str
-    every: int
-    run: Callable[[Product], None]
 
 
 def publish_crls(product: Product) -> None:
@@ -110,24 +101,26 @@ def watch_crls(product: Product) -> None:
             log.error(word, authority=status.authority, shard=status.shard, seconds_left=status.next_update - now)
 
 
-WORK = (
-    Work("publish-crls", 1, publish_crls),
-    Work("sequence-ledger", 1, sequence_ledger),
-    Work("reload-profiles", 5, reload_profiles),
-    Work("recover", 60, recover),
-    Work("lint-sample", 60, SampleLint()),
-    Work("watch-crls", 300, watch_crls),
-    Work("prune", 3600, prune),
-    Work("watch-authorities", 86400, watch_authorities),
+BEATS = (
+    Beat("publish-crls", 1, publish_crls),
+    Beat("sequence-ledger", 1, sequence_ledger),
+    Beat("reload-profiles", 5, reload_profiles),
+    Beat("recover", 60, recover),
+    Beat("lint-sample", 60, SampleLint()),
+    Beat("watch-crls", 300, watch_crls),
+    Beat("prune", 3600, prune),
+    Beat("watch-authorities", 86400, watch_authorities),
 )
 
 
 class Schedule:
     """The running schedule of one process."""
 
-    def __init__(self, product: Product, extra: tuple[Work, ...] = ()) -> None:
+    def __init__(self, product: Product, extra: tuple[Beat, ...] = ()) -> None:
         self._product = product
-        self._work = (*WORK, *extra)
+        self._runner = make_runner(product)
+        renewing = Beat("renew", 1, lambda _product: self._tick())
+        self._work = (*BEATS, *LIFECYCLE_BEATS, renewing, *extra)
         self._failing: set[str] = set()
         self._scheduler = BackgroundScheduler(
             timezone=UTC, job_defaults={"misfire_grace_time": None, "coalesce": True, "max_instances": 1}
@@ -147,12 +140,17 @@ class Schedule:
         """Finish what is running and stop."""
         if self._scheduler.running:
             self._scheduler.shutdown(wait=True)
+        self._runner.stop()
+
+    def _tick(self) -> None:
+        """Begin what is due; it goes on beside the schedule."""
+        self._runner.tick()
 
     def _age(self, name: str) -> float:
         """Seconds since a piece last succeeded or, if it never did, since this schedule was made."""
         return clock.monotonic() - self._succeeded[name]
 
-    def _beat(self, work: Work) -> None:
+    def _beat(self, work: Beat) -> None:
         try:
             work.run(self._product)
         except Exception as error:  # noqa: BLE001 - one piece of work must not end the schedule

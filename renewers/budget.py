@@ -100,7 +100,8 @@ def foresee(
                 newest = select(col(Spending.at)).where(within).order_by(col(Spending.at).desc())
                 at = connection.execute(newest.offset(limit.count - 1).limit(1)).scalar()
                 if at is not None:
-                    full.append(Foreseen(limit, max(at + limit.period_seconds - now, 1), scope))
+                    subject = "these very names" if limit.scope == Scope.EXACT_SET else scope
+                    full.append(Foreseen(limit, max(at + limit.period_seconds - now, 1), subject))
     return max(full, key=lambda foreseen: foreseen.wait_seconds, default=None)
 
 

@@ -19,7 +19,8 @@ from ca.errors import Misconfigured
 from ca.store import Transaction
 from ca.store.commit import StaleChange
 from renewers import attempts, material, verify, work
-from renewers.attempts import THERE, WAITING, Attempt
+from renewers.attempts import SEEN, THERE, WAITING, Attempt
+from renewers.discovery import record
 from renewers.lifecycle import Lifecycle
 from renewers.models import Destination, Tracked
 from renewers.publishers import Material, Publisher
@@ -62,6 +63,16 @@ def again(tx: Transaction, destination_id: int) -> None:
         attempts.next_rank(tx, lineage_id)
 
 
+def drifted(tx: Transaction, lineage_id: int, place: str, tracked_id: int) -> int:
+    """A place (as `discovery` writes it) shows this one. Deliver again where another was seen; returns to how many."""
+    of = col(Destination.lineage_id) == lineage_id, col(Destination.delivered_id) != tracked_id
+    rows = tx.execute(select(Destination).where(*of, col(Destination.state) == SEEN)).all()
+    ids = [row.id for row in rows if verify.read_probe(row.probe).place == place]
+    for identity in ids:
+        again(tx, identity)
+    return len(ids)
+
+
 def conclude(tx: Transaction, lineage_id: int) -> None:
     """Finish a lineage's renewal, and wipe earlier keys, if no destination is missing; for one that has none."""
     attempts.conclude(tx, lineage_id)
@@ -86,6 +97,11 @@ def deliver(lifecycle: Lifecycle, claim: Claim) -> None:
     # 6. Commit: it is there, and whoever waited for it goes next.
     lifecycle.store.write(lambda tx: attempts.commit(tx, claim, attempt))
     lifecycle.count("deliveries", attempt.destination.publisher, attempt.outcome)
+
+    # 7. From now on the endpoint is looked at, and shows itself if it ever serves something else.
+    if attempt.seen_at is not None:
+        place = verify.read_probe(attempt.destination.probe).place
+        lifecycle.store.write(lambda tx: record.saw(tx, place, attempt.tracked_id, found_by="delivery") and None)
 
 
 def failed(_lifecycle: Lifecycle, tx: Transaction, claim: Claim, error: Exception) -> Failed:
@@ -124,19 +140,26 @@ def _bring(lifecycle: Lifecycle, claim: Claim, attempt: Attempt) -> None:
 
 
 def _take_back(lifecycle: Lifecycle, claim: Claim, attempt: Attempt, publisher: Publisher, brought: Material) -> None:
-    """Put the old one back and look whether it is served again; not if it is this one, or has ended meanwhile."""
+    """Put the old one back and look whether it is served again; not if it is this one, or has ended meanwhile.
+
+    What goes wrong here is said beside the first failure, which is the one that is raised.
+    """
     if not attempt.can_go_back:
         return
     _check(lifecycle, claim)
     try:
         publisher.restore(brought)
         attempt.is_rolled_back = attempt.old_sha256 is not None
-        if attempt.destination.probe and attempt.old_sha256 is not None:
-            verify.look_at(attempt.destination.probe, Expected(attempt.old_sha256, None, brought.sha256))
-    except Exception as error:  # noqa: BLE001 - the first failure is raised; this one is said beside it
-        what = "the old one was put back, but is not served" if attempt.is_rolled_back else "it cannot be put back"
-        attempt.reason = f"{attempt.reason}; {what}: {work.describe(error)}"
+    except Exception as error:  # noqa: BLE001 - see above
+        attempt.reason += f"; the old one cannot be put back: {work.describe(error)}"
         attempt.is_broken = True
+    if attempt.destination.probe and attempt.old_sha256 is not None:
+        try:
+            verify.look_at(attempt.destination.probe, Expected(attempt.old_sha256, None, brought.sha256))
+            attempt.is_rolled_back, attempt.is_broken = True, False
+        except Exception as error:  # noqa: BLE001 - see above
+            attempt.reason += f"; the old one is not served again: {work.describe(error)}"
+            attempt.is_broken = True
 
 
 def publisher_of(lifecycle: Lifecycle, destination: Any) -> Publisher:

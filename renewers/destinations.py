@@ -64,6 +64,8 @@ def add(lifecycle: Lifecycle, caller: Caller, plan: DestinationPlan) -> int:
 
     def unit(tx: Transaction) -> int:
         lineage = _lineage(tx, plan.lineage)
+        if _exists(tx, plan.name):
+            raise Conflict(f"there is already a destination named {plan.name!r}", code="destination-exists")
         _refuse_taken(tx, plan)
         now = clock.timestamp()
         fresh = {"lineage_id": lineage.id, "wanted_id": lineage.current_id, "changed_at": now, "created_at": now}
@@ -74,12 +76,7 @@ def add(lifecycle: Lifecycle, caller: Caller, plan: DestinationPlan) -> int:
         attempts.next_rank(tx, lineage.id)
         return int(identity)
 
-    try:
-        return lifecycle.store.write(unit)
-    except Conflict as error:
-        if error.code != Conflict.code:
-            raise
-        raise Conflict(f"there is already a destination named {plan.name!r}", code="destination-exists") from None
+    return lifecycle.store.write(unit)
 
 
 def change(lifecycle: Lifecycle, caller: Caller, plan: DestinationPlan) -> None:
@@ -236,6 +233,10 @@ def _find(tx: Transaction, name: str) -> Any:
     if found is None:
         raise _unknown(name)
     return found
+
+
+def _exists(tx: Transaction, name: str) -> bool:
+    return tx.execute(select(col(Destination.id)).where(col(Destination.name) == name)).first() is not None
 
 
 def _unknown(name: str) -> NotFound:

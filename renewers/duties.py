@@ -15,6 +15,6 @@ DUTIES: Mapping[str, Duty] = MappingProxyType(
         "ask-window": Duty(suggestions.ask_window),
         "deliver": Duty(delivery.deliver, delivery.failed),
         "look": Duty(looks.look_again),
-        "notify": Duty(notices.tell),
+        "notify": Duty(notices.tell, notices.failed),
     }
 )

@@ -29,6 +29,8 @@ from ca import clock
 from ca.errors import Misconfigured, NotDelivered
 
 TIMEOUT = httpx.Timeout(10.0, connect=5.0)
+POST_SECONDS = 15.0
+"""Until the head of the answer to a webhook has come, however slowly it trickles in."""
 USER_AGENT = "certwright/0.1"
 
 
@@ -61,9 +63,12 @@ def trusting(ca_file: Path | None) -> ssl.SSLContext:
 def post(url: str, content: bytes, headers: Mapping[str, str], *, ca_file: Path | None = None) -> None:
     """POST, and nothing else than a 2xx is a success. `NotDelivered` says what came instead, never its body."""
     check_url(url)
+    context, allowance = trusting(ca_file), _Allowance()
+    allowance.renew(clock.monotonic() + POST_SECONDS)
+    context.sslsocket_class = _bounded_by(allowance)
     try:
         with (
-            httpx.Client(verify=trusting(ca_file), timeout=TIMEOUT, trust_env=False, follow_redirects=False) as client,
+            httpx.Client(verify=context, timeout=TIMEOUT, trust_env=False, follow_redirects=False) as client,
             client.stream("POST", url, content=content, headers={"User-Agent": USER_AGENT, **headers}) as response,
         ):
             status = response.status_code
@@ -141,6 +146,13 @@ def _bounded_by(allowance: _Allowance) -> type[ssl.SSLSocket]:
 
     class BoundedSocket(ssl.SSLSocket):
         """Each read waits for what is left of the time, and is counted."""
+
+        def recv(self, buflen: int = 1024, flags: int = 0) -> bytes:
+            """Receive within what is allowed."""
+            self.settimeout(allowance.seconds())
+            received = super().recv(buflen, flags)
+            allowance.take(len(received))
+            return received
 
         def recv_into(self, buffer: Any, nbytes: int | None = None, flags: int = 0) -> int:
             """Receive within what is allowed."""

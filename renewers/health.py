@@ -12,10 +12,11 @@ from sqlalchemy import insert, select, update
 from sqlmodel import col
 
 from ca import clock
-from ca.errors import IssuerUnavailable
+from ca.errors import IssuerUnavailable, Misconfigured, Refusal, Unavailable
 from ca.store import Store, Transaction
 from renewers import alarms, events
 from renewers.alarms import Trouble
+from renewers.lifecycle import Lifecycle
 from renewers.models import IssuerHealth
 
 FIRST_REST, LONGEST_REST = 30, 900
@@ -73,6 +74,21 @@ def failed(store: Store, issuer: str, error: IssuerUnavailable) -> None:
             events.record(tx, "issuer-failed", issuer, error.message, severity="warning")
 
     store.write(unit)
+
+
+def check_all(lifecycle: Lifecycle) -> None:
+    """Ask every issuer whether it answers; what is found is kept, and said once it lasts."""
+    for name, issuer in lifecycle.issuers.items():
+        try:
+            issuer.check()
+        except IssuerUnavailable as error:
+            failed(lifecycle.store, name, error)
+        except Unavailable as error:
+            failed(lifecycle.store, name, IssuerUnavailable(error.message, hint=error.hint))
+        except (Refusal, Misconfigured):  # it answers, and says no: whoever asks for a certificate hears why
+            succeeded(lifecycle.store, name)
+        else:
+            succeeded(lifecycle.store, name)
 
 
 def _put(tx: Transaction, issuer: str, values: Mapping[str, object]) -> None:

@@ -11,6 +11,7 @@ from ca.keys.algorithms import KeyType
 from ca.keys.sealed import Sealer
 from ca.store import Store
 from renewers.issuers import Issuer
+from renewers.measured import LeadTimes
 from renewers.notifiers import Notifier
 from renewers.publishers import Publisher
 from renewers.windows import Window
@@ -60,6 +61,9 @@ class Lifecycle:
     """Called with a metric's name and its labels whenever something is to be counted."""
     measure: Callable[[str, float], None] = _measure
     """Called with a metric's name and seconds whenever something has taken a time that matters."""
+
+    lead_times: LeadTimes = field(default_factory=LeadTimes)
+    """How long renewals took so far."""
 
     @property
     def store(self) -> Store:

@@ -17,7 +17,7 @@ from sqlalchemy import select
 from sqlmodel import col
 
 from ca import certificates
-from ca.errors import KeyUnavailable, NotFound
+from ca.errors import BadRequest, KeyUnavailable, NotFound
 from ca.keys.algorithms import PrivateKey, spki
 from ca.secret import Secret
 from ca.x509.bundle import pem_certificate, pem_chain
@@ -73,7 +73,7 @@ def _issued(lifecycle: Lifecycle, tracked: Any, der: bytes) -> tuple[bytes, str]
     installation = lifecycle.installation
     try:
         stored = certificates.find(installation.store, tracked.serial)
-    except NotFound:
+    except (NotFound, BadRequest):  # nobody else has to number theirs as we do
         if der:
             return der, ""
         raise
@@ -91,7 +91,7 @@ def _key(lifecycle: Lifecycle, lineage: Any, renewal: Any | None, der: bytes) ->
             f"the key of this certificate of {lineage.name} is not kept any more",
             hint="certwright renew now makes a new key and a certificate for it",
         )
-    key = lifecycle.sealer.open(renewal.sealed_key, f"lineage:{lineage.id}")
+    key = lifecycle.sealer.unwrap(renewal.sealed_key, f"lineage:{lineage.id}")
     certified = x509.load_der_x509_certificate(der).public_key()
     if not hmac.compare_digest(spki(key.public_key()), spki(certified)):  # type: ignore[arg-type]
         raise KeyUnavailable(f"the key that is kept for {lineage.name} is not that of its certificate")

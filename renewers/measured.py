@@ -7,13 +7,14 @@ it. What is measured moves milestones in `renewers/lead_time`.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from sqlalchemy import Connection, func, select
 from sqlmodel import col
 
+from ca import clock
 from renewers.models import Delivery, Destination, Renewal
 
 OF_A_LINEAGE = 20
@@ -49,13 +50,50 @@ class Measured:
         return self.whole.p99
 
 
+class LeadTimes:
+    """Measured lead times, each read again after a while: they move slowly, and every plan asks for one."""
+
+    def __init__(self, keep: float = 600, most: int = 20_000) -> None:
+        self._keep = keep
+        self._most = most
+        self._known: dict[int | None, tuple[float, int | None]] = {}
+
+    def seconds(self, connection: Connection, lineage_id: int) -> int | None:
+        """The measured lead time of a lineage, or that of all where it has too few renewals; None where nothing is."""
+        return self._own(connection, lineage_id) or self._read(None, lambda: of_all(connection).seconds)
+
+    def _own(self, connection: Connection, lineage_id: int) -> int | None:
+        def read() -> int | None:
+            found = own(connection, lineage_id)
+            return None if found is None else found.seconds
+
+        return self._read(lineage_id, read)
+
+    def _read(self, which: int | None, read: Callable[[], int | None]) -> int | None:
+        now = clock.monotonic()
+        at, seconds = self._known.get(which, (0.0, None))
+        if at + self._keep < now or not at:
+            if len(self._known) >= self._most:
+                self._known.clear()
+            seconds = read()
+            self._known[which] = now, seconds
+        return seconds
+
+
 def p99(connection: Connection, lineage_id: int | None = None) -> Measured:
     """The measured lead time of a lineage, or of all where it has too few renewals, or where none is given."""
-    if lineage_id is not None:
-        last = _NEWEST.where(col(Renewal.lineage_id) == lineage_id).limit(OF_A_LINEAGE)
-        own = _measure(connection, connection.execute(last).all(), is_own=True)
-        if own.whole.samples >= ENOUGH:
-            return own
+    return (None if lineage_id is None else own(connection, lineage_id)) or of_all(connection)
+
+
+def own(connection: Connection, lineage_id: int) -> Measured | None:
+    """The measured lead time of a lineage; None where it has too few renewals."""
+    last = _NEWEST.where(col(Renewal.lineage_id) == lineage_id).limit(OF_A_LINEAGE)
+    found = _measure(connection, connection.execute(last).all(), is_own=True)
+    return found if found.whole.samples >= ENOUGH else None
+
+
+def of_all(connection: Connection) -> Measured:
+    """The measured lead time of the last renewals, whichever lineages they were of."""
     return _measure(connection, connection.execute(_NEWEST.limit(OF_ALL)).all(), is_own=False)
 
 
@@ -75,7 +113,7 @@ _NEWEST = select(
 
 def _measure(connection: Connection, newest: Sequence[Any], *, is_own: bool) -> Measured:
     renewals = [row for row in newest if row.issued_at is not None]
-    served = _served(connection, [row.tracked_id for row in renewals])
+    served = _served(connection, [row.tracked_id for row in renewals]) if renewals else {}
     issue, deliver, verify, whole = [], [], [], []
     for row in renewals:
         issue.append(max(0, row.issued_at - row.started_at))

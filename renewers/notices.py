@@ -74,8 +74,8 @@ def tell(lifecycle: Lifecycle, claim: Claim) -> None:
         except Exception:
             lifecycle.count("notices", channel, "failed")
             raise
-        lifecycle.count("notices", channel, "told")
     lifecycle.store.write(lambda tx: _settle(tx, claim, channel))
+    lifecycle.count("notices", channel, "told")
 
 
 def failed(lifecycle: Lifecycle, tx: Transaction, claim: Claim, error: Exception) -> Failed:

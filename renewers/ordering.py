@@ -53,7 +53,7 @@ class RowMemory:
         self._id = renewal.id
         self._issuer = issuer
         self._claim = claim
-        is_same = renewal.issuer == issuer
+        is_same = renewal.issuer == issuer and not _is_given_up(renewal)
         self._order_url = renewal.order_url if is_same else None
         self._is_finalized = is_same and renewal.finalized_at is not None
 
@@ -172,11 +172,18 @@ def _der(lifecycle: Lifecycle, tracked_id: int | None, found: Situation) -> byte
 def _candidates(lifecycle: Lifecycle, renewal: Any, found: Situation) -> list[str]:
     """Who is asked, in which order: first where an order was begun; that one alone if it may have signed."""
     named = list(found.issuers or lifecycle.policy.issuers)
-    if renewal.finalized_at is not None and clock.timestamp() - renewal.finalized_at < WAIT_FOR_SIGNED:
+    if renewal.finalized_at is not None and not _is_given_up(renewal):
         return [renewal.issuer]
-    if renewal.order_url is not None and renewal.issuer in named:
+    if _is_given_up(renewal):
+        named.sort(key=lambda name: name == renewal.issuer)
+    elif renewal.order_url is not None and renewal.issuer in named:
         named.sort(key=lambda name: name != renewal.issuer)
     return health.in_order(lifecycle.store, named)
+
+
+def _is_given_up(renewal: Any) -> bool:
+    """Whether it was waited for long enough: from then on it is as if that order had never been."""
+    return renewal.finalized_at is not None and clock.timestamp() - renewal.finalized_at >= WAIT_FOR_SIGNED
 
 
 def _issuer(lifecycle: Lifecycle, name: str) -> Any:

@@ -15,10 +15,13 @@ from sqlmodel import col
 
 from ca.x509 import names
 from ca.x509.names import Name
-from renewers import lead_time, measured, windows
+from renewers import lead_time, windows
 from renewers.lead_time import Milestones
-from renewers.lifecycle import Policy
+from renewers.lifecycle import Lifecycle
 from renewers.models import Lineage, Renewal, Tracked, TrackedName
+
+YOUNG = 86400
+"""Seconds for which a new certificate is left alone, whatever its issuer suggests; less in a short life."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +66,7 @@ def situation(connection: Connection, lineage_id: int) -> Situation | None:
     return Situation(lineage, current, known, connection.execute(under_way).first())
 
 
-def due(connection: Connection, found: Situation, policy: Policy, now: int) -> Due:
+def due(connection: Connection, found: Situation, lifecycle: Lifecycle, now: int) -> Due:
     """When a lineage that we renew is to be renewed, and why."""
     if found.open is not None:
         return Due(now, found.open.reason)
@@ -71,14 +74,20 @@ def due(connection: Connection, found: Situation, policy: Policy, now: int) -> D
         return Due(now, "first")
     if found.current_names != frozenset(map(str, found.names)):
         return Due(now, "names")
-    marks = milestones(connection, found, policy)
+    marks = milestones(connection, found, lifecycle)
     reason = "suggested" if found.lineage.ari_chosen is not None and marks.due == found.lineage.ari_chosen else "due"
-    window = policy.windows.get(found.lineage.window)
+    window = lifecycle.policy.windows.get(found.lineage.window)
     at = marks.due if window is None or reason == "suggested" else windows.plan(marks.due, marks.late, window, now)
-    return Due(at, reason)
+    return Due(max(at, _soonest(found.current)), reason)
 
 
-def milestones(connection: Connection, found: Situation, policy: Policy) -> Milestones:
+def _soonest(current: Any) -> int:
+    """Nobody, not even its issuer, gets a certificate renewed again and again (cert-manager#5838)."""
+    lifetime = current.not_after - current.not_before
+    return int(min(current.recorded_at + min(YOUNG, lifetime // 10), current.not_after))
+
+
+def milestones(connection: Connection, found: Situation, lifecycle: Lifecycle) -> Milestones:
     """The way of its current certificate to its end."""
     current = found.current
     assert current is not None
@@ -86,7 +95,7 @@ def milestones(connection: Connection, found: Situation, policy: Policy) -> Mile
         current.not_before,
         current.not_after,
         seed=f"{found.lineage.id}/{current.id}",
-        fraction=policy.fraction,
+        fraction=lifecycle.policy.fraction,
         chosen=found.lineage.ari_chosen,
-        measured_p99=measured.p99(connection, found.lineage.id).seconds,
+        measured_p99=lifecycle.lead_times.seconds(connection, found.lineage.id),
     )

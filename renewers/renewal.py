@@ -35,6 +35,8 @@ from renewers.planning import Situation
 from renewers.work import Claim, Failed
 
 FAILING, STOPPED = "renewal-failing", "renewal-stopped"
+SOON, OVER = 600, 3600
+"""Seconds between attempts at least, however little is left; and once it has expired: a CA counts failures."""
 
 
 def renew(lifecycle: Lifecycle, claim: Claim) -> None:
@@ -42,7 +44,7 @@ def renew(lifecycle: Lifecycle, claim: Claim) -> None:
     # 1. Look again: it may be gone, no longer ours to renew, renewed meanwhile, or not due yet.
     with lifecycle.store.read() as connection:
         found = planning.situation(connection, int(claim.subject))
-        due = planning.due(connection, found, lifecycle.policy, clock.timestamp()) if found is not None else None
+        due = planning.due(connection, found, lifecycle, clock.timestamp()) if found is not None else None
     if found is None or due is None or found.lineage.mode != "renewed":
         lifecycle.store.write(lambda tx: work.settle(tx, claim, again_at=None))
         return
@@ -96,8 +98,8 @@ def failed(lifecycle: Lifecycle, tx: Transaction, claim: Claim, error: Exception
     longest, severity = None, "warning"
     if found.current is not None:
         left = max(found.current.not_after - moment, 0)
-        longest = left // 8
-        stage = lead_time.stage(planning.milestones(tx.connection, found, lifecycle.policy), moment)
+        longest = max(left // 8, SOON) if left else OVER
+        stage = lead_time.stage(planning.milestones(tx.connection, found, lifecycle), moment)
         severity = {"urgent": "error", "critical": "critical", "expired": "critical"}.get(stage, severity)
     result = work.fail(tx, claim, error, longest=longest)
     is_final = result.next_at is None
@@ -127,7 +129,7 @@ def _begin(lifecycle: Lifecycle, found: Situation, reason: str, claim: Claim | N
         "issuer": "",
         "replaces_id": lineage.current_id,
         "csr": x509.load_pem_x509_csr(pem.encode()).public_bytes(Encoding.DER),
-        "sealed_key": lifecycle.sealer.seal(key, purpose(lineage.id)),
+        "sealed_key": lifecycle.sealer.wrap(key, purpose(lineage.id)),
         "key_made_at": made_at,
         "started_at": moment,
     }
@@ -157,7 +159,7 @@ def _key(lifecycle: Lifecycle, found: Situation, moment: int) -> tuple[PrivateKe
         with lifecycle.store.read() as connection:
             row = connection.execute(last.limit(1)).first()
         if row is not None and moment - row.key_made_at < lineage.key_age:
-            return lifecycle.sealer.open(row.sealed_key, purpose(lineage.id)), row.key_made_at
+            return lifecycle.sealer.unwrap(row.sealed_key, purpose(lineage.id)), row.key_made_at
     return KeyType(lineage.key_type or lifecycle.policy.key_type).generate(), moment
 
 
@@ -201,7 +203,7 @@ class _Recording:
     def _plan(self, tx: Transaction) -> None:
         found = planning.situation(tx.connection, self.found.lineage.id)
         assert found is not None
-        due = planning.due(tx.connection, found, self.lifecycle.policy, clock.timestamp())
+        due = planning.due(tx.connection, found, self.lifecycle, clock.timestamp())
         work.settle(tx, self.claim, again_at=due.at)
         if isinstance(self.lifecycle.issuers[self.issuer], SuggestsWindow):
             work.schedule(tx, "ask-window", self.claim.subject, clock.timestamp())

@@ -105,3 +105,5 @@ class Runner:
             self._lifecycle.store.write(lambda tx: duty.failed(self._lifecycle, tx, claim, error))
         except (StaleChange, Unavailable):  # taken over, or the store is away: its lease ends, and it comes due again
             return
+        except Exception as second:  # noqa: BLE001 - else it would be swallowed by the future, and never seen
+            self.on_error(claim, second)

@@ -17,7 +17,7 @@ from ca import clock
 from ca.errors import IssuerUnavailable
 from ca.ledger import log
 from ca.store import Transaction
-from renewers import events, lead_time, planning, work
+from renewers import events, lead_time, planning, watch, work
 from renewers.alarms import BY
 from renewers.issuers import SuggestsWindow, Window
 from renewers.lifecycle import Lifecycle
@@ -25,8 +25,8 @@ from renewers.models import Lineage, Renewal, TrackedContent
 from renewers.planning import Situation
 from renewers.work import Claim
 
-ASK_AGAIN = 6 * 3600
-"""Seconds until an issuer without an opinion, or that does not answer, is asked again."""
+ASK_AGAIN, ASK_SELDOM = 6 * 3600, 86400
+"""Seconds until an issuer that does not answer is asked again; and one that has no opinion."""
 
 
 def ask_window(lifecycle: Lifecycle, claim: Claim) -> None:
@@ -48,11 +48,11 @@ def ask_window(lifecycle: Lifecycle, claim: Claim) -> None:
 
     def unit(tx: Transaction) -> None:
         moment = clock.timestamp()
-        work.settle(tx, claim, again_at=moment + (ASK_AGAIN if window is None else window.poll_after))
+        work.settle(tx, claim, again_at=moment + (ASK_SELDOM if window is None else window.poll_after))
         if _keep(tx, found, window, moment):
             again = planning.situation(tx.connection, found.lineage.id)
             if again is not None:
-                due = planning.due(tx.connection, again, lifecycle.policy, moment)
+                due = planning.due(tx.connection, again, lifecycle, moment)
                 work.schedule(tx, "renew", claim.subject, due.at)
 
     lifecycle.store.write(unit)
@@ -71,6 +71,7 @@ def _keep(tx: Transaction, found: Situation, window: Window | None, moment: int)
     values = {"ari_start": start, "ari_end": end, "ari_chosen": chosen}
     explanation = None if window is None else window.explanation
     tx.execute(update(Lineage).where(col(Lineage.id) == lineage.id).values(**values, ari_explanation=explanation))
+    watch.replan(tx, lineage.id)
     if window is not None and window.end <= moment:
         message = f"the issuer of {lineage.name} wants it renewed at once"
         details: dict[str, Any] = {"explanation": explanation, "start": start, "end": end}

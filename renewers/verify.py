@@ -7,7 +7,6 @@ files again overlap for a moment. Nothing is changed here. Handshakes are `hands
 from __future__ import annotations
 
 import os
-import re
 import stat
 import time
 from collections.abc import Sequence
@@ -25,27 +24,13 @@ from cryptography.x509 import verification
 from ca import clock
 from ca.errors import BadRequest, NotDelivered
 from renewers import handshake
+from renewers.discovery.targets import Target, parse
 from renewers.handshake import Presented
 from renewers.plain import one_line
 
 TIMES, PAUSE, PATIENCE = 3, 0.1, 10.0
 """Seen so many times in a row, so many seconds apart, within so many seconds."""
 LARGEST_BUNDLE = 1 << 20
-_PROBE = re.compile(
-    r"(?:(?P<protocol>[a-z]{1,16})://)?(?:\[(?P<v6>[0-9A-Fa-f:.]{2,45})\]|(?P<host>[A-Za-z0-9._-]{1,253}))"
-    r":(?P<port>[0-9]{1,5})(?:#(?P<name>[A-Za-z0-9._-]{1,253}))?"
-)
-_PROTOCOLS = ("tls", "smtp", "imap", "postgresql")
-
-
-@dataclass(frozen=True, slots=True)
-class Probe:
-    """Where to look, and as whom the server is to present itself."""
-
-    protocol: str
-    host: str
-    port: int
-    server_name: str | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,17 +46,13 @@ class _Untrusted(NotDelivered):
     """It is the right one, and looking again would not make it better."""
 
 
-def read_probe(text: str) -> Probe:
-    """Read `host:port`, `host:port#server-name`, `smtp://host:25#name`, `[::1]:443`."""
-    match = _PROBE.fullmatch(text)
-    protocol = (match["protocol"] or "tls") if match is not None else ""
-    if match is None or protocol not in _PROTOCOLS or not 0 < int(match["port"]) < 65536:
-        hint = f"host:port, host:port#server-name, or a protocol before it: {', '.join(_PROTOCOLS)}"
-        raise BadRequest(f"{one_line(text, 80)!r} does not say where to look", code="bad-probe", hint=hint)
-    host = match["v6"] or match["host"]
-    if match["v6"] is not None and not _is_address(host):
-        raise BadRequest(f"{host} is no address", code="bad-probe")
-    return Probe(protocol, host, int(match["port"]), match["name"])
+def read_probe(text: str) -> Target:
+    """Read `host:port`, `host:port#server-name`, `smtp://host:25#name`, `[::1]:443`: one endpoint, not several."""
+    try:
+        return next(iter(parse(text, most=1)))
+    except BadRequest as error:
+        hint = "host:port, host:port#server-name, or one of smtp:// imap:// postgresql:// before it"
+        raise BadRequest(f"this does not say where to look: {error.message}", code="bad-probe", hint=hint) from None
 
 
 def read_bundle(path: str) -> list[bytes]:
@@ -91,21 +72,16 @@ def read_bundle(path: str) -> list[bytes]:
 
 
 def look_at(
-    probe: str,
-    expected: Expected,
-    *,
-    roots: Sequence[bytes] | None = None,
-    times: int = TIMES,
-    pause: float = PAUSE,
-    patience: float = PATIENCE,
+    probe: str, expected: Expected, *, roots: Sequence[bytes] | None = None, patience: float | None = None
 ) -> None:
-    """Return when the place was seen to serve what was expected, `times` in a row.
+    """Return when the place was seen to serve what was expected, `TIMES` in a row.
 
-    `NotDelivered` says what it serves instead, or what is wrong with its chain, once `patience` seconds are over.
-    `roots` are what its own users trust; None asks nobody.
+    `NotDelivered` says what it serves instead, or what is wrong with its chain, once `patience` seconds (`PATIENCE`)
+    are over. `roots` are what its own users trust; None asks nobody.
     """
-    where, deadline, in_a_row = read_probe(probe), time.monotonic() + patience, 0
-    while in_a_row < times:
+    where, in_a_row = read_probe(probe), 0
+    deadline = time.monotonic() + (PATIENCE if patience is None else patience)
+    while in_a_row < TIMES:
         try:
             seen = handshake.look(where.host, where.port, protocol=where.protocol, server_name=where.server_name)
             _judge(where, seen, expected, roots)
@@ -116,11 +92,11 @@ def look_at(
             in_a_row = 0
             if time.monotonic() >= deadline:
                 raise
-        if in_a_row < times:
-            time.sleep(pause)
+        if in_a_row < TIMES:
+            time.sleep(PAUSE)
 
 
-def _judge(where: Probe, seen: Presented, expected: Expected, roots: Sequence[bytes] | None) -> None:
+def _judge(where: Target, seen: Presented, expected: Expected, roots: Sequence[bytes] | None) -> None:
     place = handshake.spoken(where.host, where.port)
     shown = sha256(seen.chain[0]).hexdigest()
     if shown != expected.sha256:
@@ -219,7 +195,10 @@ def _is_ed25519(certificate: x509.Certificate) -> bool:
 
 
 def _is_self_issued(der: bytes) -> bool:
-    certificate = x509.load_der_x509_certificate(der)
+    try:
+        certificate = x509.load_der_x509_certificate(der)
+    except ValueError:
+        return False
     return certificate.subject == certificate.issuer
 
 

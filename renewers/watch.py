@@ -65,7 +65,7 @@ def _due(now: int, limit: int) -> Select[Any]:
 
 
 class _LeadTimes:
-    """Measured lead times, each read once a run."""
+    """Measured lead times, each read once a run: of each lineage, and of all under None."""
 
     def __init__(self) -> None:
         self.is_waiting = False
@@ -74,14 +74,18 @@ class _LeadTimes:
     def learn(self, connection: Connection, rows: Sequence[Any]) -> None:
         """Measure what is not known yet, for the lineages of these rows that we renew."""
         self.is_waiting = bool(rows)
-        lineages = _by_id(connection, Lineage, (row.lineage_id for row in rows))
-        for lineage in lineages.values():
+        if rows and not self._known:
+            self._known[None] = measured.of_all(connection).seconds
+        for lineage in _by_id(connection, Lineage, (row.lineage_id for row in rows)).values():
             if lineage.mode == "renewed" and lineage.id not in self._known:
-                self._known[lineage.id] = measured.p99(connection, lineage.id).seconds
+                own = measured.own(connection, lineage.id)
+                self._known[lineage.id] = self._known[None] if own is None else own.seconds
 
     def of(self, lineage: Any | None) -> int | None:
         """The measured lead time of a lineage, if there is one."""
-        return None if lineage is None else self._known.get(lineage.id)
+        if lineage is None or lineage.mode != "renewed":
+            return None
+        return self._known.get(lineage.id, self._known.get(None))
 
 
 class _Look:

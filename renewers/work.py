@@ -31,7 +31,7 @@ from renewers.plain import one_line
 
 WAITING, STOPPED = "waiting", "stopped"
 IS_WAITING: ColumnElement[bool] = col(Work.state) == literal_column(f"'{WAITING}'")
-"""Written out, not bound: only so do both databases see that the index of what is due serves."""
+"""Written out, not bound: a plan that is kept for any value cannot use the index of what waits."""
 MOST = 1000
 """How many pieces one claim takes at most."""
 LADDER = (60, 600, 3600, 4 * 3600, 12 * 3600, 86400)
@@ -198,8 +198,8 @@ def wait_after(subject: str, attempts: int, error: Exception | None = None, long
         step = asked  # the first time we come when we are asked to, even if that is sooner than we would
     drawn = int.from_bytes(sha256(f"{subject}\0{attempts}".encode()).digest()[:4], "big") / (1 << 32)
     wait = int(step * (1 + JITTER * drawn))
-    if longest is not None:
-        wait = min(wait, max(longest, LADDER[0]))
+    if longest is not None:  # spread downward, so that what meets the cap together does not come back together either
+        wait = min(wait, max(int(longest * (1 - JITTER * drawn)), LADDER[0]))
     return max(wait, asked)
 
 

@@ -1,9 +1,10 @@
 """A real BIND on loopback: zones that take signed updates, delegations, secondaries that lag, keys that do not fit.
 
-`named` serves its zones on a high port and answers nobody's recursive question. Each server has an address of its own
-in 127.0.0.0/8, so that several authoritative servers of one zone share a port, as they share port 53 in the world. It
-listens on addresses of interfaces alone, hence on 127.0.0.1: the other addresses are relayed to it by a thread of ours.
-Peers that take a name server as `host:port` (Pebble's `-dnsserver`) are given `Bind.place`.
+`named` serves its zones on a high port; as a resolver, it follows aliases from zone to zone, and asks nobody. Each
+server has an address of its own in 127.0.0.0/8, so that several authoritative servers of one zone share a port, as they
+share port 53 in the world. It listens on addresses of interfaces alone, hence on 127.0.0.1: the other addresses are
+relayed to it by a thread of ours. Peers that take a name server as `host:port` (Pebble's `-dnsserver`) are given
+`Bind.place`.
 """
 
 from __future__ import annotations
@@ -40,7 +41,7 @@ options {{
   session-keyfile none;
   listen-on port {port} {{ 127.0.0.1; }};
   listen-on-v6 {{ none; }};
-  recursion no;
+  recursion {recursion};
   dnssec-validation no;
   empty-zones-enable no;
   notify explicit;
@@ -52,6 +53,8 @@ options {{
 }};
 controls {{ }};
 """
+ROOT = "$TTL 1\n. SOA . . 1 3600 60 86400 1\n. NS ns.\nns. A 127.0.0.1\n"
+"""For a resolver that must not ask the world: beyond its zones there is nothing."""
 
 
 @dataclass(frozen=True)
@@ -104,7 +107,7 @@ class Bind:
     def texts(self, name: str) -> list[str]:
         """The TXT records that this server has at a name, sorted."""
         query = dns.message.make_query(name, dns.rdatatype.TXT)
-        answer = dns.query.udp(query, self.address, port=self.port, timeout=5)
+        answer, _ = dns.query.udp_with_fallback(query, self.address, port=self.port, timeout=5)
         found = [record for rrset in answer.answer for record in rrset if rrset.rdtype == dns.rdatatype.TXT]
         return sorted(b"".join(r.strings).decode() for r in found if isinstance(r, dns.rdtypes.ANY.TXT.TXT))
 
@@ -123,6 +126,7 @@ def bind(
     port: int | None = None,
     primary: Bind | None = None,
     refresh: int = 1,
+    is_resolver: bool = False,
     secret: Secret | None = None,
     keys: dict[str, tuple[str, Secret]] | None = None,
 ) -> Iterator[Bind]:
@@ -133,9 +137,12 @@ def bind(
     own_port = port if address == "127.0.0.1" else free_port()
     every = {KEY_NAME: (ALGORITHM, secret), **(keys or {})}
     config, log = home / "named.conf", home / "named.log"
-    parts = [HEAD.format(home=home, port=own_port, refresh=refresh)]
+    parts = [HEAD.format(home=home, port=own_port, refresh=refresh, recursion="yes" if is_resolver else "no")]
     parts += [_key(name, algorithm, value) for name, (algorithm, value) in every.items()]
     parts += [_zone(home, z if isinstance(z, Zone) else Zone(z, (address,)), primary) for z in zones]
+    if is_resolver:
+        (home / "root.zone").write_text(ROOT)
+        parts.append(f'zone "." {{ type primary; file "{home}/root.zone"; }};\n')
     config.write_text("".join(parts))
     config.chmod(0o600)
     argv = [program, "-g", "-4", "-n", "1", "-c", config, *(["-u", "root"] if os.geteuid() == 0 else [])]
@@ -236,7 +243,7 @@ class _TcpRelay(socketserver.ThreadingTCPServer):
 def _relayed(address: str, port: int, upstream: int) -> Iterator[None]:
     """Whatever arrives at this address is answered by the server that listens on `upstream`."""
     servers = [_UdpRelay((address, port), _Datagram), _TcpRelay((address, port), _Stream)]
-    threads = [threading.Thread(target=server.serve_forever, args=(0.05,)) for server in servers]
+    threads = [threading.Thread(target=server.serve_forever, args=(0.01,)) for server in servers]
     for server, thread in zip(servers, threads, strict=True):
         server.upstream = upstream  # type: ignore[attr-defined]
         thread.start()

@@ -15,6 +15,7 @@ import dns.flags
 import dns.message
 import dns.rcode
 import dns.rrset
+import dns.tsig
 
 from tests.bind import free_port
 
@@ -32,6 +33,8 @@ class Nameserver:
     """Name, kind, and whether it came by TCP."""
     twist: Callable[[dns.message.Message, bool], Reply] | None = None
     """Answers in place of the records; is given the true answer, and whether it goes by TCP."""
+    key: dns.tsig.Key | None = None
+    """What questions are signed with, and answers too."""
     lock: threading.Lock = field(default_factory=threading.Lock)
 
     @property
@@ -54,7 +57,7 @@ class Nameserver:
 
     def reply(self, wire: bytes, *, is_tcp: bool) -> bytes | None:
         """What it says to a question."""
-        query = dns.message.from_wire(wire)
+        query = dns.message.from_wire(wire, keyring=self.key)
         name = query.question[0].name.to_text(omit_final_dot=True).lower()
         kind = query.question[0].rdtype.name
         answer = dns.message.make_response(query)
@@ -136,7 +139,7 @@ class _Tcp(socketserver.ThreadingTCPServer):
 def _running(told: Nameserver) -> Iterator[None]:
     place = (told.address, told.port)
     servers = [socketserver.ThreadingUDPServer(place, _Datagram), _Tcp(place, _Stream)]
-    threads = [threading.Thread(target=server.serve_forever, args=(0.05,)) for server in servers]
+    threads = [threading.Thread(target=server.serve_forever, args=(0.01,)) for server in servers]
     for server, thread in zip(servers, threads, strict=True):
         server.told = told  # type: ignore[attr-defined]
         thread.start()

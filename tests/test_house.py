@@ -27,6 +27,8 @@ LONGER = {
     "ca.crl.CrlPublisher._rebuild": "a to-be-signed list written out, with the transaction that records it",
     "ca.issuance.issuing": "the numbered steps of an issuance; the story is told in one piece on purpose",
     "ca.store.migrations.versions.0001_first.upgrade": "tables as they were at one moment; never edited again",
+    "ca.store.migrations.versions.0002_inventory.upgrade": "the same",
+    "ca.store.migrations.versions.0003_renewals.upgrade": "the same",
     "pki.cli.init.init": "its options, one or two lines each; what it does is shorter",
     "pki.metrics.Metrics.__init__": "a list: every metric with its help text",
 }
@@ -251,6 +253,37 @@ def test_what_signs_talks_to_nobody(tmp_path: Path) -> None:
         cwd=ROOT,
     )
     assert (done.returncode, done.stdout) == (0, "silent\n"), done.stderr
+
+
+# One way out.
+
+HTTP = {"aiohttp", "h11", "http.client", "httpx", "pycurl", "requests", "urllib.request", "urllib3", "websockets"}
+TALKS_HTTP = {
+    "renewers.egress": "the one way out: time-outs, size caps, no redirects, pinned places",
+    "renewers.issuers.acme.network": "the ACME library's own client, over the pinned session of `renewers.egress`",
+    "pki.client.remote": "the command line's way to an installation",
+    "pki.client.rest": "the same",
+    "pki.demo.gateway": "the demo's own clients, against its own server",
+}
+"""Modules that may name an HTTP client, each with its reason (row 35 of the field's failures)."""
+
+
+def talks_http(module: Module) -> bool:
+    """Whether it names an HTTP client at all."""
+    named = {base if name is None else f"{base}.{name}" for base, name in imports(module)}
+    return any(_is_within(name, HTTP) for name in named | {path for _, path in references(module)})
+
+
+def test_there_is_one_way_out_over_http() -> None:
+    """Whoever wants to fetch or post something goes through `renewers.egress`; nobody else knows how."""
+    assert {name for name, module in MODULES.items() if talks_http(module)} - set(TALKS_HTTP) == set()
+    assert talks_http(MODULES["renewers.egress"])
+
+
+@pytest.mark.parametrize("text", ["import httpx", "from urllib import request", "def f():\n    import requests"])
+def test_another_way_out_is_seen(text: str) -> None:
+    """Wherever it hides."""
+    assert talks_http(sample(text))
 
 
 # One clock.
@@ -488,7 +521,7 @@ def test_a_decision_is_never_changed() -> None:
 
 
 def test_private_keys_sign_in_a_handful_of_places() -> None:
-    """Certificates, lists, a root's own, ledger heads, and the request of somebody who holds a key: no other."""
+    """Certificates, lists, a root's own, ledger heads, requests of who holds a key, and what nobody is to trust."""
     assert _callers("sign") == {
         "ca.signing.seal_list",
         "ca.founding.self_signed",
@@ -496,6 +529,8 @@ def test_private_keys_sign_in_a_handful_of_places() -> None:
         "ca.ledger.checkpoint.sign_head",
         "ca.signing.seal",
         "ca.x509.request.make_request",
+        "renewers.issuers.memory.MemoryIssuer._sign",
+        "renewers.solvers.tls_alpn01._certificate",
     }
 
 
@@ -518,11 +553,13 @@ def test_keys_are_fetched_from_the_store_in_two_places() -> None:
 
 
 def test_private_keys_are_written_in_a_handful_of_places() -> None:
-    """Encrypted by the key store; in the clear only for whoever made one on his own machine, and for the listener."""
+    """Encrypted or sealed; in the clear only for who made one on his own machine, the listener, and a destination."""
     writers = _callers("private_bytes", "private_bytes_raw", "private_numbers")
     assert writers == {
+        "ca.keys.sealed.Sealer.wrap",
         "ca.keys.software.encrypt_pkcs8",
         "pki.cli.cert._write",
         "pki.demo.story.Teller._issue",
         "pki.web.tls.ListenerTls._renew",
+        "renewers.material._pem",
     }

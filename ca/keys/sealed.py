@@ -43,13 +43,13 @@ class Sealer:
         secret, cost = self._passphrase.reveal().encode(), {"n": SCRYPT_N, "r": SCRYPT_R, "p": SCRYPT_P}
         return AESGCM(hashlib.scrypt(secret, salt=self._salt, dklen=32, maxmem=1 << 26, **cost))
 
-    def seal(self, key: PrivateKey, purpose: str) -> bytes:
+    def wrap(self, key: PrivateKey, purpose: str) -> bytes:
         """The sealed key; only with the same `purpose` can it be opened."""
         nonce = secrets.token_bytes(NONCE)
         clear = key.private_bytes(Encoding.DER, PrivateFormat.PKCS8, NoEncryption())
         return nonce + self._aead.encrypt(nonce, clear, purpose.encode())
 
-    def open(self, sealed: bytes, purpose: str) -> PrivateKey:
+    def unwrap(self, sealed: bytes, purpose: str) -> PrivateKey:
         """The key. `KeyUnavailable` if it was sealed for something else, under another passphrase, or is damaged."""
         try:
             clear = self._aead.decrypt(sealed[:NONCE], sealed[NONCE:], purpose.encode())

@@ -8,7 +8,26 @@ from typing import Annotated
 
 import typer
 
-from pki.cli import ca, cert, demo, init, key, ledger, profile, serve, token
+from pki.cli import (
+    alarm,
+    ca,
+    cert,
+    demo,
+    destination,
+    event,
+    init,
+    issuer,
+    key,
+    ledger,
+    owner,
+    profile,
+    renew,
+    serve,
+    token,
+    track,
+    track_find,
+    track_plan,
+)
 from pki.client.where import where
 
 EPILOG = """
@@ -18,7 +37,7 @@ Then: certwright init, certwright serve, certwright cert issue --profile mesh sp
 
 app = typer.Typer(
     name="certwright",
-    help="An internal CA that issues, revokes, publishes and proves.",
+    help="An internal CA that issues, revokes, publishes and proves, and renews what is tracked in time.",
     epilog=EPILOG,
     no_args_is_help=True,
     rich_markup_mode="rich",
@@ -34,6 +53,19 @@ app.add_typer(cert.app, name="cert")
 app.add_typer(key.app, name="key")
 app.add_typer(token.app, name="token")
 app.add_typer(ledger.app, name="ledger")
+track.app.command("add")(track_plan.add)
+track.app.command("change")(track_plan.change)
+track.app.command("remove")(track_plan.remove)
+track.app.command("lineages")(track_plan.lineages)
+track.app.command("import")(track_find.import_)
+track.app.command("scan")(track_find.scan)
+app.add_typer(track.app, name="track")
+app.add_typer(renew.app, name="renew")
+app.add_typer(destination.app, name="destination")
+app.add_typer(owner.app, name="owner")
+app.add_typer(issuer.app, name="issuer")
+app.add_typer(alarm.app, name="alarm")
+app.add_typer(event.app, name="event")
 
 
 def _version(show: bool) -> None:

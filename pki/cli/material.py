@@ -12,12 +12,13 @@ from hashlib import sha256
 from pathlib import Path
 
 import typer
+from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509 import Certificate
 
 from ca.errors import BadRequest, Conflict
 from ca.keys.algorithms import KeyType, PrivateKey, spki
 from ca.x509.bundle import read_certificates, read_private_key, read_public_key
-from ca.x509.certificate import serial_text
+from ca.x509.certificate import fingerprint, serial_text
 from ca.x509.request import make_request
 
 OTHERWISE = "say where its key is with --key, or write somewhere else with --out"
@@ -34,6 +35,11 @@ def key_hash(text: str) -> str:
 def serial_of(text: str) -> str:
     """A serial number: as given, or of the certificate in a file."""
     return serial_text(read_certificate(Path(text)).serial_number) if Path(text).is_file() else text
+
+
+def identity_of(text: str) -> str:
+    """What a certificate in a file is called where it is tracked."""
+    return f"sha256:{fingerprint(read_certificate(Path(text)).public_bytes(Encoding.DER))}"
 
 
 def read_certificate(path: Path) -> Certificate:

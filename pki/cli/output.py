@@ -23,7 +23,20 @@ STATE_COLOURS = {
     "retired": "red",
     "expired": "yellow",
     "abandoned": "yellow",
+    "fine": "green",
+    "due": "cyan",
+    "late": "yellow",
+    "urgent": "red",
+    "critical": "bold red",
+    "failing": "red",
+    "stopped": "bold red",
+    "waiting": "cyan",
+    "seen": "green",
+    "answers": "green",
+    "warning": "yellow",
+    "error": "red",
 }
+COLOURED = ("state", "stage", "severity")
 
 
 def print_json(value: Any) -> None:
@@ -119,7 +132,7 @@ def _reason(reason: Mapping[str, Any]) -> str:
 
 
 def _style(column: str, text: str) -> str:
-    return STATE_COLOURS.get(text, "") if column == "state" else ""
+    return STATE_COLOURS.get(text, "") if column in COLOURED else ""
 
 
 def _cell(value: object) -> str:

@@ -40,8 +40,10 @@ class Problem(Exception):
 class Client:
     """The REST API, whatever carries it."""
 
-    def __init__(self, http: httpx.Client) -> None:
+    def __init__(self, http: httpx.Client, *, is_alone: bool = False) -> None:
         self._http = http
+        self.is_alone = is_alone
+        """Whether nothing runs but this command: what is due is then done by nobody else."""
 
     def __enter__(self) -> Client:
         return self
@@ -53,16 +55,24 @@ class Client:
 
     def get(self, path: str, **params: object) -> Any:
         """GET under the API's prefix; parameters that are None are left out."""
-        return _json(self._ask("GET", API + path, params={k: str(v) for k, v in params.items() if v is not None}))
+        return _json(self._ask("GET", API + path, params=_given(params)))
 
     def post(self, path: str, body: Mapping[str, Any], *, idempotency_key: str | None = None) -> Any:
         """POST JSON under the API's prefix."""
         headers = {"Idempotency-Key": idempotency_key} if idempotency_key else {}
         return _json(self._ask("POST", API + path, json=dict(body), headers=headers))
 
-    def delete(self, path: str) -> Any:
-        """DELETE under the API's prefix."""
-        return _json(self._ask("DELETE", API + path))
+    def patch(self, path: str, body: Mapping[str, Any]) -> Any:
+        """PATCH with JSON under the API's prefix."""
+        return _json(self._ask("PATCH", API + path, json=dict(body)))
+
+    def put(self, path: str, body: Mapping[str, Any]) -> Any:
+        """PUT JSON under the API's prefix."""
+        return _json(self._ask("PUT", API + path, json=dict(body)))
+
+    def delete(self, path: str, **params: object) -> Any:
+        """DELETE under the API's prefix; parameters that are None are left out."""
+        return _json(self._ask("DELETE", API + path, params=_given(params)))
 
     def fetch(self, path: str) -> bytes:
         """GET a public path as it is."""
@@ -142,7 +152,8 @@ def _in_process(state: Path) -> Iterator[Client]:
             await app(scope, receive, send)
 
         try:
-            with Client(httpx.Client(transport=_Loop(local), base_url="http://certwright", timeout=TIMEOUT)) as client:
+            http = httpx.Client(transport=_Loop(local), base_url="http://certwright", timeout=TIMEOUT)
+            with Client(http, is_alone=True) as client:
                 yield client
         finally:
             product.settle()
@@ -178,6 +189,10 @@ def _reaching() -> Iterator[None]:
             hint = "is the server running, and is --ca-file its root certificate?"
         document = {"code": "unreachable", "detail": f"{target} cannot be reached: {reason}", "hint": hint}
         raise Problem(document) from None
+
+
+def _given(params: Mapping[str, object]) -> dict[str, str]:
+    return {name: str(value) for name, value in params.items() if value is not None}
 
 
 def _json(response: httpx.Response) -> Any:

@@ -15,7 +15,24 @@ from ca.errors import CertwrightError
 from pki.metrics import CONTENT_TYPE
 from pki.product import Product
 from pki.web import public
-from pki.web.api import authorities, certificates, keys, ledger, profiles, tokens
+from pki.web.api import (
+    alarms,
+    authorities,
+    certificates,
+    destinations,
+    endpoints,
+    events,
+    issuers,
+    keys,
+    ledger,
+    lineages,
+    owners,
+    profiles,
+    renewals,
+    scans,
+    tokens,
+    tracked,
+)
 from pki.web.context import identity_of, product_of
 from pki.web.described import REFUSALS, describe, text_of
 from pki.web.direct import Direct
@@ -25,6 +42,10 @@ from pki.web.limits import BodyLimit
 from pki.web.problems import on_any_error, on_http_error, on_our_error, on_validation_error
 
 API = "/api/v1"
+NOUNS = (
+    *(certificates, authorities, profiles, tokens, ledger, keys),
+    *(owners, tracked, endpoints, scans, lineages, renewals, destinations, issuers, alarms, events),
+)
 OPENAPI = f"{API}/openapi.json"
 VERSION = "0.1.0"
 
@@ -33,7 +54,7 @@ def create_app(product: Product) -> ASGIApp:
     """Everything, for the TLS listener and the Unix socket."""
     app = _bare(product, "Certwright", OPENAPI)
     api = APIRouter(prefix=API)
-    for module in (certificates, authorities, profiles, tokens, ledger, keys):
+    for module in NOUNS:
         api.include_router(module.router)
     app.include_router(certificates.hot, prefix=API)
     app.include_router(api)
@@ -70,6 +91,7 @@ def metrics(request: Request) -> Response:
 def measure(product: Product) -> None:
     """Set the gauges that are looked up rather than counted."""
     now, found = clock.timestamp(), product.metrics
+    found.authority_seconds_left.clear()
     for row in product.installation.authorities.trusted():
         found.authority_seconds_left.labels(row.name, row.state).set(row.not_after - now)
     statuses = crl.statuses(product.installation)

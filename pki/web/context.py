@@ -55,3 +55,13 @@ def read_subject(text: str | None) -> x509.Name | None:
         return x509.Name.from_rfc4514_string(text)
     except Exception as error:  # noqa: BLE001 - the parser raises several kinds
         raise BadRequest(f"the subject is not RFC 4514 text ({type(error).__name__})", code="bad-subject") from None
+
+
+def read_pair(cursor: str | None) -> tuple[str, str] | None:
+    """A cursor of two words, the first of which has no colon in it."""
+    if cursor is None:
+        return None
+    first, colon, second = cursor.partition(":")
+    if not colon:
+        raise BadRequest("this cursor is not one that we gave out", code="bad-cursor")
+    return first, second

@@ -20,7 +20,8 @@ from ca.errors import Unavailable
 from ca.tokens import hide_tokens
 from pki.logs import logger
 from pki.product import Product
-from pki.schedule import Schedule, Work
+from pki.beats import Beat
+from pki.schedule import Schedule
 from pki.web.app import create_app, create_public_app
 from pki.web.peer import GuardedProtocol, LocalProtocol, TlsProtocol
 from pki.web.tls import ListenerTls
@@ -58,7 +59,7 @@ async def _serve(product: Product, only: str | None, ready: Callable[[dict[str, 
         loop.add_signal_handler(number, stop.set)
     sockets = [] if only == "schedule" else _bind(product)
     tls = ListenerTls(product) if sockets else None
-    extra = (Work("listener-certificate", 60, lambda _: tls.refresh()),) if tls is not None else ()
+    extra = (Beat("listener-certificate", 60, lambda _: tls.refresh()),) if tls is not None else ()
     schedule = Schedule(product, extra)
     if only != "api":
         await asyncio.to_thread(schedule.start)

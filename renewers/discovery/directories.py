@@ -1,7 +1,7 @@
 """Walking a directory for files that may hold certificates, on a machine that is not ours to disturb.
 
 No link is followed, no device, pipe or socket is opened, no other file system is entered; depth, number and size are
-bounded. What cannot be read is said and the rest goes on. What is in the files is for `renewers/inventory/imports.py`.
+bounded. What cannot be read is said and the rest goes on. What is in the files, `files.py` says.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ LARGEST = 1024 * 1024
 """Bytes of a file beyond which it is not read."""
 SUFFIXES = (".pem", ".crt", ".cer", ".cert", ".der", ".p7b", ".p7c", ".p12", ".pfx", ".ca-bundle")
 """Names by which a file claims to hold certificates; others are read, too, and are passed over in silence if not."""
-_PLAIN = "".join(chr(c) for c in range(0x21, 0x7F) if chr(c) != "%")
+_PLAIN = "".join(chr(c) for c in range(0x21, 0x7F) if chr(c) not in "%#")
 _OPEN = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
 
 

@@ -1,8 +1,8 @@
 """Looking again at a known endpoint: the handler of `look` work, which never ends by itself.
 
 Every few hours, and more often towards the end of what is served: so the days that are left are always counted from
-what is really there, and not from what the renewer believes (row 77 of the field's failures). Who does not answer is
-asked again on the ladder of `renewers/work.py`.
+what is really there, and not from what the renewer believes (row 77 of the field's failures). What drifted away from
+what was delivered there is delivered again. Who does not answer is asked again on the ladder of `renewers/work.py`.
 """
 
 from __future__ import annotations
@@ -16,8 +16,9 @@ from sqlmodel import col
 from ca import clock
 from ca.errors import BadRequest, NotDelivered
 from ca.store import Transaction
-from renewers import handshake, work
+from renewers import delivery, handshake, work
 from renewers.discovery import observing, record, trouble
+from renewers.discovery.findings import NOT_THE_ISSUED
 from renewers.discovery.observing import Observation
 from renewers.discovery.pace import LATEST, next_look
 from renewers.discovery.targets import Target, parse_place
@@ -66,9 +67,11 @@ def _look(target: Target) -> Observation:
 def _saw(tx: Transaction, claim: Claim, seen: Observation, found_by: str) -> None:
     work.check(tx, claim)
     endpoint_id = seen.record(tx, found_by=found_by)
-    findings = tx.execute(select(col(Endpoint.findings)).where(col(Endpoint.id) == endpoint_id)).scalar_one()
-    again_at = next_look(seen.place, seen.leaf.not_after, json.loads(findings), clock.timestamp())
-    work.settle(tx, claim, again_at=again_at)
+    endpoint = tx.execute(select(Endpoint).where(col(Endpoint.id) == endpoint_id)).one()
+    found = json.loads(endpoint.findings)
+    if NOT_THE_ISSUED in found and endpoint.lineage_id is not None:
+        delivery.drifted(tx, endpoint.lineage_id, seen.place, endpoint.tracked_id)
+    work.settle(tx, claim, again_at=next_look(seen.place, seen.leaf.not_after, found, clock.timestamp()))
 
 
 def _missed(tx: Transaction, claim: Claim, place: str, error: NotDelivered) -> None:

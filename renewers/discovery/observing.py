@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from cryptography.hazmat.primitives.serialization import Encoding
-from sqlalchemy import select, text
+from sqlalchemy import bindparam, select, text
 from sqlmodel import col
 
 from ca import clock
@@ -28,6 +28,14 @@ from renewers.models import Tracked, TrackedContent
 
 IS_AUTHORITY = text("kind = 'authority'")
 """In words of SQL, else SQLite does not see that its index of authorities answers this."""
+_AUTHORITIES = select(col(Tracked.identity), col(Tracked.subject), col(Tracked.issuer), col(Tracked.replaced_by)).where(
+    IS_AUTHORITY, col(Tracked.subject).in_(bindparam("names", expanding=True))
+)
+_HANDED = (
+    select(col(TrackedContent.chain))
+    .join(Tracked, col(Tracked.id) == col(TrackedContent.tracked_id))
+    .where(col(Tracked.id) == bindparam("tracked"), col(Tracked.source) == BY_US)
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +63,8 @@ class Observation:
             now=clock.timestamp(),
             known=_known(tx, self.chain, tracked_id),
         )
+        if self.place.startswith("file:"):  # a file may hold the leaf alone, or its chain in any order
+            judged = [code for code in judged if code not in (findings.INCOMPLETE_CHAIN, findings.WRONG_ORDER)]
         return record.saw(tx, self.place, tracked_id, found_by=found_by, findings=judged)
 
 
@@ -80,15 +90,13 @@ def _readable(chain: Sequence[bytes]) -> list[Facts]:
 def _known(tx: Transaction, chain: Sequence[Facts], tracked_id: int) -> Known:
     """What the inventory knows of the authorities that are named in a chain, and of what the leaf was issued with."""
     named = {facts.issuer for facts in chain} | {facts.subject for facts in chain[1:]}
-    columns = (col(Tracked.identity), col(Tracked.subject), col(Tracked.issuer), col(Tracked.replaced_by))
-    found = tx.execute(select(*columns).where(IS_AUTHORITY, col(Tracked.subject).in_(named))).all()
-    ours = col(Tracked.id) == tracked_id, col(Tracked.source) == BY_US
-    handed = select(col(TrackedContent.chain)).join(Tracked, col(Tracked.id) == col(TrackedContent.tracked_id))
+    found = tx.execute(_AUTHORITIES, {"names": list(named)}).all()
+    handed = tx.execute(_HANDED, {"tracked": tracked_id}).scalar() if len(chain) > 1 else None
     return Known(
         roots={row.subject for row in found if row.subject == row.issuer},
         intermediates={row.subject for row in found if row.subject != row.issuer},
         replaced={row.identity for row in found if row.replaced_by is not None},
-        issued_with=_identities(tx.execute(handed.where(*ours)).scalar() or ""),
+        issued_with=_identities(handed or ""),
     )
 
 

@@ -7,11 +7,11 @@ chain, is `findings.py`'s; here is added what only the tables know. Read `troubl
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import select, update
+from sqlalchemy import bindparam, select, update
 from sqlalchemy.dialects.postgresql import insert  # its ON CONFLICT is SQLite's too
 from sqlmodel import col
 
@@ -32,8 +32,30 @@ from renewers.plain import one_line
 LONGEST_PLACE = 1000
 DAY = 86400
 """What was not seen for so long is not known to be in use: to see it again is news for the watch."""
+SOON = 60
+"""Seconds until what nobody has judged is looked at."""
 MOST_SHARING = 100
 """Endpoints with the same key that are compared with one."""
+
+# Built once: building them costs more than running them.
+_ENDPOINT = select(Endpoint).where(col(Endpoint.place) == bindparam("at")).with_for_update()
+_NEW = insert(Endpoint).on_conflict_do_nothing(index_elements=["place"])
+_UPDATE = update(Endpoint).where(col(Endpoint.id) == bindparam("endpoint"))
+_TRACKED = select(Tracked).where(col(Tracked.id) == bindparam("tracked"))
+_LINEAGES = select(Lineage).where(col(Lineage.id).in_(bindparam("ids", expanding=True)))
+_SIGHT = insert(Sighting)
+_SIGHT = _SIGHT.on_conflict_do_update(
+    index_elements=["endpoint_id", "tracked_id"], set_={"last_seen": _SIGHT.excluded.last_seen}
+)
+_FIRST_SEEN = select(col(Sighting.first_seen)).where(
+    col(Sighting.endpoint_id) == bindparam("endpoint"), col(Sighting.tracked_id) == bindparam("tracked")
+)
+_WITH_KEY = select(col(Tracked.id)).where(col(Tracked.spki_sha256) == bindparam("key"))
+_SHARING = (
+    select(col(Endpoint.place))
+    .where(col(Endpoint.tracked_id).in_(_WITH_KEY), col(Endpoint.id) != bindparam("endpoint"))
+    .limit(MOST_SHARING)
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,15 +69,18 @@ class _Seen:
     now: int
 
 
-def saw(tx: Transaction, place: str, tracked_id: int, *, found_by: str, findings: Iterable[str] = ()) -> int:
-    """This certificate was seen at that place, now. Returns the id of the endpoint."""
+def saw(tx: Transaction, place: str, tracked_id: int, *, found_by: str, findings: Collection[str] | None = None) -> int:
+    """This certificate was seen at that place, now. Returns the id of the endpoint.
+
+    Without `findings` nobody has judged what was shown: then the place is looked at again soon, by who does.
+    """
     now = clock.timestamp()
     endpoint = _endpoint(tx, place, found_by, now)
-    tracked = tx.execute(select(Tracked).where(col(Tracked.id) == tracked_id)).one()
+    tracked = tx.execute(_TRACKED, {"tracked": tracked_id}).one()
     lineage = _expected(tx, endpoint, tracked)
     seen = _Seen(endpoint, endpoint.tracked_id, tracked, lineage, now)
     first_seen = _sight(tx, seen)
-    found = sorted({*findings, *_standing(tx, seen)})
+    found = sorted({*(findings or ()), *_standing(tx, seen)})
     values = {
         "lineage_id": lineage.id if lineage is not None else None,
         "tracked_id": tracked_id,
@@ -65,13 +90,14 @@ def saw(tx: Transaction, place: str, tracked_id: int, *, found_by: str, findings
         "failing_since": None,
         "last_error": None,
     }
-    tx.execute(update(Endpoint).where(col(Endpoint.id) == endpoint.id).values(**values))
+    tx.execute(_UPDATE.values(values), {"endpoint": endpoint.id})
     if seen.before_id != tracked_id:
         _changed(tx, seen)
     elif (endpoint.last_seen or 0) < now - DAY:
         _tell_the_watch(tx, [tracked_id], now)
-    if seen.before_id is None and host_of(place) is not None:
-        work.schedule(tx, "look", str(endpoint.id), next_look(place, tracked.not_after, found, now))
+    if host_of(place) is not None and (findings is None or seen.before_id is None):
+        at = now + SOON if findings is None else next_look(place, tracked.not_after, found, now)
+        work.schedule(tx, "look", str(endpoint.id), at)
     trouble.weigh_seen(tx, endpoint, tracked, lineage, found, first_seen)
     return int(endpoint.id)
 
@@ -79,11 +105,11 @@ def saw(tx: Transaction, place: str, tracked_id: int, *, found_by: str, findings
 def missed(tx: Transaction, place: str, reason: str) -> int | None:
     """Nothing was seen at that place, now. Returns the id of the endpoint, if it is one that was ever seen."""
     now = clock.timestamp()
-    found = tx.execute(select(Endpoint).where(col(Endpoint.place) == stored(place)).with_for_update()).first()
+    found = tx.execute(_ENDPOINT, {"at": stored(place)}).first()
     if found is None:
         return None
     values = {"last_asked": now, "failing_since": found.failing_since or now, "last_error": one_line(reason)}
-    tx.execute(update(Endpoint).where(col(Endpoint.id) == found.id).values(**values))
+    tx.execute(_UPDATE.values(values), {"endpoint": found.id})
     return int(found.id)
 
 
@@ -94,33 +120,27 @@ def stored(place: str) -> str:
 
 def _endpoint(tx: Transaction, place: str, found_by: str, now: int) -> Any:
     """The row of a place, locked; made if there is none."""
-    row = {"place": stored(place), "found_by": found_by, "findings": "[]", "last_asked": now}
-    tx.execute(insert(Endpoint).values(**row).on_conflict_do_nothing(index_elements=["place"]))
-    return tx.execute(select(Endpoint).where(col(Endpoint.place) == stored(place)).with_for_update()).one()
+    at = stored(place)
+    found = tx.execute(_ENDPOINT, {"at": at}).first()
+    if found is not None:
+        return found
+    tx.execute(_NEW, {"place": at, "found_by": found_by, "findings": "[]", "last_asked": now})
+    return tx.execute(_ENDPOINT, {"at": at}).one()
 
 
 def _expected(tx: Transaction, endpoint: Any, tracked: Any) -> Any | None:
     """The lineage that belongs there: the one that we renew and that was there before, else that of what is seen."""
-    wanted = [id_ for id_ in (endpoint.lineage_id, tracked.lineage_id) if id_ is not None]
-    rows = {row.id: row for row in tx.execute(select(Lineage).where(col(Lineage.id).in_(wanted)))} if wanted else {}
+    wanted = list({id_ for id_ in (endpoint.lineage_id, tracked.lineage_id) if id_ is not None})
+    rows = {row.id: row for row in tx.execute(_LINEAGES, {"ids": wanted})} if wanted else {}
     before = rows.get(endpoint.lineage_id)
     return before if before is not None and before.mode == RENEWED else rows.get(tracked.lineage_id)
 
 
 def _sight(tx: Transaction, seen: _Seen) -> int:
     """Keep the history; returns when this certificate was first seen there."""
-    row = {
-        "endpoint_id": seen.endpoint.id,
-        "tracked_id": seen.tracked.id,
-        "first_seen": seen.now,
-        "last_seen": seen.now,
-    }
-    again = (
-        insert(Sighting)
-        .values(**row)
-        .on_conflict_do_update(index_elements=["endpoint_id", "tracked_id"], set_={"last_seen": seen.now})
-    )
-    return int(tx.execute(again.returning(col(Sighting.first_seen))).scalar_one())
+    ids = {"endpoint_id": seen.endpoint.id, "tracked_id": seen.tracked.id}
+    tx.execute(_SIGHT, {**ids, "first_seen": seen.now, "last_seen": seen.now})
+    return int(tx.execute(_FIRST_SEEN, {"endpoint": seen.endpoint.id, "tracked": seen.tracked.id}).scalar_one())
 
 
 def _standing(tx: Transaction, seen: _Seen) -> Iterable[str]:
@@ -145,9 +165,8 @@ def _shares_its_key(tx: Transaction, seen: _Seen) -> bool:
     host = host_of(seen.endpoint.place)
     if seen.tracked.spki_sha256 is None or host is None:
         return False
-    same = select(col(Tracked.id)).where(col(Tracked.spki_sha256) == seen.tracked.spki_sha256)
-    others = select(col(Endpoint.place)).where(col(Endpoint.tracked_id).in_(same), col(Endpoint.id) != seen.endpoint.id)
-    return any(host_of(place) not in (None, host) for place in tx.execute(others.limit(MOST_SHARING)).scalars())
+    sharing = tx.execute(_SHARING, {"key": seen.tracked.spki_sha256, "endpoint": seen.endpoint.id})
+    return any(host_of(place) not in (None, host) for place in sharing.scalars())
 
 
 def host_of(place: str) -> str | None:
@@ -160,7 +179,7 @@ def _changed(tx: Transaction, seen: _Seen) -> None:
     """An endpoint shows another certificate than before, or its first one."""
     after, before_id = seen.tracked, seen.before_id
     _tell_the_watch(tx, [id_ for id_ in (before_id, after.id) if id_ is not None], seen.now)
-    before = tx.execute(select(Tracked).where(col(Tracked.id) == before_id)).first() if before_id is not None else None
+    before = tx.execute(_TRACKED, {"tracked": before_id}).first() if before_id is not None else None
     if before is None:
         return
     seen_instead(tx, before.id, after.id)

@@ -8,27 +8,25 @@ found is kept when the scan is ended early.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 from sqlalchemy import delete, select
 from sqlmodel import col
 
 from ca.access import Caller, Operation
-from ca.errors import NotDelivered, NotFound, Refusal
+from ca.errors import NotDelivered, NotFound
 from ca.ledger import log
 from ca.store import Transaction
-from renewers import alarms, events, work
+from renewers import alarms, work
 from renewers.discovery import observing, record, trouble
 from renewers.discovery.observing import Observation
+from renewers.discovery.recorder import BATCH, Recorder
 from renewers.discovery.scan import Seen, Unseen, scan
-from renewers.discovery.targets import MOST, Target, Targets, parse
+from renewers.discovery.targets import MOST, Targets, parse
 from renewers.lifecycle import Lifecycle
 from renewers.models import Endpoint, Sighting
 from renewers.plain import one_line
-
-BATCH = 50
-"""Results that are written in one transaction."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +63,8 @@ def discover(
     """Scan what the text names (`targets.parse`) and record what is there. It runs while it is iterated over."""
     caller.must(Operation.MANAGE_INVENTORY)
     targets = parse(targets_text, most=most)
-    return _Scan(lifecycle, caller.identity, one_line(targets_text, 200), owner_id).run(targets, pace or Pace())
+    scanning = _Scan(Recorder(lifecycle, caller.identity, owner_id), one_line(targets_text, 200))
+    return scanning.run(targets, pace or Pace())
 
 
 def forget(lifecycle: Lifecycle, caller: Caller, place: str) -> None:
@@ -91,16 +90,14 @@ def forget(lifecycle: Lifecycle, caller: Caller, place: str) -> None:
 class _Scan:
     """One scan: what it is called in the ledger, and what it has come to so far."""
 
-    lifecycle: Lifecycle
-    by: str
+    recorder: Recorder
     subject: str
-    owner_id: int | None
     counts: Counter[str] = field(default_factory=Counter)
     waiting: list[Seen | Unseen] = field(default_factory=list)
 
     def run(self, targets: Targets, pace: Pace) -> Iterator[Progress]:
         """Scan and record; whatever ends it, what was found until then is kept, and the ledger says how far it came."""
-        self._say("scan-started", total=targets.total)
+        self.recorder.say("scan-started", self.subject, total=targets.total)
         found = scan(
             targets,
             sockets=pace.sockets,
@@ -116,8 +113,7 @@ class _Scan:
         finally:
             found.close()
             self._write()
-            self._say("scan-finished", total=targets.total, done=done, **self.counts)
-            self.lifecycle.count("scans")
+            self.recorder.say("scan-finished", self.subject, total=targets.total, done=done, **self.counts)
 
     def _take(self, result: Seen | Unseen) -> str | None:
         self.waiting.append(result)
@@ -130,19 +126,10 @@ class _Scan:
         return result.reason
 
     def _write(self) -> None:
-        """Write down what waits, in the order of places, so that two scans never wait for each other crosswise."""
-        results, self.waiting = sorted(self.waiting, key=lambda result: result.target.place), []
-        observations, problems = self._read(results)
-        known = self._known(problems)
-        missed = [(target, why) for target, why in problems if record.stored(target.place) in known]
-        try:
-            self._record(observations, missed)
-        except Refusal:  # one of them cannot be written down: the others can
-            for observation in observations:
-                self._record_alone(observation)
-            self._record([], missed)
+        results, self.waiting = self.waiting, []
+        self.counts["unrecorded"] += self.recorder.write(*self._read(results))
 
-    def _read(self, results: Sequence[Seen | Unseen]) -> tuple[list[Observation], list[tuple[Target, str]]]:
+    def _read(self, results: Sequence[Seen | Unseen]) -> tuple[list[Observation], list[tuple[str, str]]]:
         observations, problems = [], []
         for result in results:
             try:
@@ -150,36 +137,5 @@ class _Scan:
                     raise NotDelivered(result.reason)
                 observations.append(observing.read(result.target, result.presented))
             except NotDelivered as error:
-                problems.append((result.target, error.message))
+                problems.append((result.target.place, error.message))
         return observations, problems
-
-    def _known(self, problems: Iterable[tuple[Target, str]]) -> set[str]:
-        """Of places that did not answer, those that once did."""
-        places = [record.stored(target.place) for target, _ in problems]
-        with self.lifecycle.store.read() as connection:
-            query = select(col(Endpoint.place)).where(col(Endpoint.place).in_(places))
-            return set(connection.execute(query).scalars()) if places else set()
-
-    def _record(self, observations: Sequence[Observation], missed: Sequence[tuple[Target, str]]) -> None:
-        def unit(tx: Transaction) -> None:
-            for observation in observations:
-                observation.record(tx, found_by=self.by, owner_id=self.owner_id)
-            for target, why in missed:
-                record.missed(tx, target.place, why)
-
-        if observations or missed:
-            self.lifecycle.store.write(unit)
-
-    def _record_alone(self, observation: Observation) -> None:
-        try:
-            self._record([observation], [])
-        except Refusal:
-            self.counts["unrecorded"] += 1
-
-    def _say(self, action: str, **details: int) -> None:
-        def unit(tx: Transaction) -> None:
-            log.append(tx, action, self.subject, self.by, **details)
-            message = f"{action.replace('-', ' ')}: {self.subject}"
-            events.record(tx, action, self.subject, message, severity="info", **details)
-
-        self.lifecycle.store.write(unit)

@@ -34,7 +34,8 @@ def weigh_seen(
     if endpoint.failing_since is not None:
         alarms.clear_alarm(tx, UNREACHABLE, endpoint.place)
     if NOT_THE_ISSUED not in found:
-        alarms.clear_alarm(tx, NOT_ISSUED, endpoint.place)
+        if NOT_THE_ISSUED in endpoint.findings:  # as they were before
+            alarms.clear_alarm(tx, NOT_ISSUED, endpoint.place)
         return
     if lineage is None or lineage.mode == HOLDER:  # many hosts hold one name, each with a certificate of its own
         return

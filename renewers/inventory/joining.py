@@ -39,7 +39,7 @@ class Entry:
     chain: str = ""
     """PEM, from its issuer upwards."""
     follows: str | None = None
-    """The serial number of the certificate of ours that it renews."""
+    """The identity of the certificate that it renews."""
     is_over: bool = False
     """Whether it was revoked or never handed out: part of the story, but nobody waits for its end."""
 
@@ -52,14 +52,15 @@ def insert_new(tx: Transaction, table: type[SQLModel], rows: Sequence[Mapping[st
 
 def join(tx: Transaction, entries: Sequence[Entry]) -> list[int | None]:
     """The lineage of each entry; made where there is none. CAs, CRLs and bundles have none."""
-    followed = _followed(tx, [entry.follows for entry in entries if entry.follows is not None])
-    keys = [None if _is_settled(entry) else successor_key(entry.facts) for entry in entries]
-    roots: dict[str, int | str] = dict(followed)  # by serial: a lineage, or the key of one that is yet to be made
+    places: dict[str, int | str] = dict(
+        _followed(tx, [entry.follows for entry in entries if entry.follows is not None])
+    )
     found: list[int | str | None] = []
-    for entry, key in zip(entries, keys, strict=True):
-        place: int | str | None = entry.lineage_id if key is None else roots.get(entry.follows or "", key)
-        if place is not None and entry.source in (ISSUED, BY_US):
-            roots[entry.facts.serial] = place
+    for entry in entries:  # a place is a lineage, or the key of one that is yet to be found or made
+        key = None if _is_settled(entry) else successor_key(entry.facts)
+        place = entry.lineage_id if key is None else places.get(entry.follows or "", key)
+        if place is not None:
+            places[entry.facts.identity] = place
         found.append(place)
     first = dict(zip(reversed(found), reversed(entries), strict=True))
     made = _find_or_make(tx, {place: entry for place, entry in first.items() if isinstance(place, str)})
@@ -70,13 +71,12 @@ def _is_settled(entry: Entry) -> bool:
     return entry.lineage_id is not None or entry.facts.kind != CERTIFICATE
 
 
-def _followed(tx: Transaction, serials: Sequence[str]) -> dict[str, int]:
-    """The lineages of certificates of ours by their serial numbers. Others may have the same: they do not count."""
-    if not serials:
+def _followed(tx: Transaction, identities: Sequence[str]) -> dict[str, int]:
+    """The lineages of these certificates."""
+    if not identities:
         return {}
-    ours = col(Tracked.source).in_((ISSUED, BY_US)), col(Tracked.lineage_id).is_not(None)
-    query = select(col(Tracked.serial), col(Tracked.lineage_id)).where(col(Tracked.serial).in_(serials), *ours)
-    return {row.serial: row.lineage_id for row in tx.execute(query)}
+    query = select(col(Tracked.identity), col(Tracked.lineage_id)).where(col(Tracked.identity).in_(identities))
+    return {row.identity: row.lineage_id for row in tx.execute(query) if row.lineage_id is not None}
 
 
 def _find_or_make(tx: Transaction, wanted: Mapping[str, Entry]) -> dict[str, int]:

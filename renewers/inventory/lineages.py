@@ -30,9 +30,9 @@ from renewers.inventory.plans import LineagePlan, check
 from renewers.lifecycle import Lifecycle
 from renewers.models import Alarm, Destination, Endpoint, Lineage, Owner, Renewal, Tracked
 
-MAX_PAGE = 500
 __all__ = ["LineagePlan", "Shown", "change", "check", "create", "find", "listing", "remove", "show"]
 
+MAX_PAGE = 500
 RENEW, ASK, DELIVER = "renew", "ask-window", "deliver"
 """The kinds of work that a lineage gives."""
 

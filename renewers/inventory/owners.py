@@ -77,7 +77,9 @@ def change(lifecycle: Lifecycle, caller: Caller, name: str, alter: Callable[[Own
 
     def unit(tx: Transaction) -> Owner:
         row = find_owner(tx.connection, name)
-        before = OwnerPlan(row.name, row.email, tuple(json.loads(row.escalation)), row.time_zone, row.is_fallback)
+        before = OwnerPlan(
+            row.name, row.email, tuple(json.loads(row.escalation or "[]")), row.time_zone, row.is_fallback
+        )
         plan = alter(before)
         values = _checked(plan)
         if plan.name != row.name:

@@ -42,8 +42,8 @@ class LineagePlan:
 
 
 def check(lifecycle: Lifecycle, plan: LineagePlan, before: LineagePlan | None = None) -> None:
-    """`BadRequest` if a plan cannot be carried out, saying why. Names that stay as they were need not be ours to plan."""
-    if not _NAME.fullmatch(plan.name) or plan.name.endswith(" "):
+    """`BadRequest` if a plan cannot be carried out, saying why. Names that stay as they were may be anything."""
+    if (before is None or plan.name != before.name) and (not _NAME.fullmatch(plan.name) or plan.name.endswith(" ")):
         raise _bad(f"{shown.line(plan.name, 80)!r} cannot be a lineage's name", "letters, digits, and . * @ : / ( ) -")
     if plan.mode not in MODES:
         raise _bad(f"{shown.line(plan.mode, 40)!r} is not a mode", ", ".join(MODES))

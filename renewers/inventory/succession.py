@@ -8,19 +8,19 @@ field's failures): it replaces what was signed by the same CA key, or what it wa
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
 from cryptography import x509
-from sqlalchemy import bindparam, select, update
+from sqlalchemy import bindparam, delete, select, update
 from sqlmodel import col
 
 from ca import clock
 from ca.store import Transaction
 from ca.x509 import bundle
 from renewers.inventory.joining import BY_US, RENEWED, SCANNED
-from renewers.models import Endpoint, Lineage, Tracked, TrackedContent
+from renewers.models import Destination, Endpoint, Lineage, Tracked, TrackedContent
 
 ENDED = "ended"
 EARLY = 86400
@@ -94,21 +94,29 @@ def seen_instead(tx: Transaction, before_id: int, after_id: int) -> bool:
 
 
 def _settle(tx: Transaction, lineage: Any, standing: dict[int, Any], changes: _Changes) -> None:
-    current = standing.get(lineage.current_id)
-    candidates = [row for row in standing.values() if row.stage != ENDED and _may_be_current(lineage, row, current)]
-    newest = max(candidates, key=_place, default=None)
-    if newest is None:
-        if current is not None and current.stage == ENDED:
+    current = max(_candidates(lineage, standing.values()), key=_place, default=None)
+    if current is None:
+        before = standing.get(lineage.current_id)
+        if before is not None and before.stage == ENDED:
             _go_back(tx, lineage)
         return
-    if current is None or current.stage == ENDED or _outranks(lineage, newest, current):
-        current = newest
-    current = max(current, newest, key=_place) if not _outranks(lineage, current, newest) else current
     if lineage.current_id != current.id:
         changes.currents.append({"of": lineage.id, "newest": current.id})
     older = [row for row in standing.values() if row.id != current.id and _place(row) < _place(current)]
     replaced = [row.id for row in older if _vouched(current) or _same_signer(tx, row.id, current.id)]
     changes.replaced += [{"of": id_, "newest": current.id} for id_ in replaced]
+
+
+def _candidates(lineage: Any, standing: Iterable[Any]) -> list[Any]:
+    """Those of which the newest is current: in a lineage that we renew our own, else what somebody vouches for, if any.
+
+    Until we have renewed what was taken over, what was current stays so.
+    """
+    alive = [row for row in standing if row.stage != ENDED]
+    if lineage.mode == RENEWED:
+        return [row for row in alive if row.source == BY_US]
+    soon = clock.timestamp() + EARLY
+    return [row for row in alive if _vouched(row)] or [row for row in alive if row.not_before <= soon]
 
 
 def _place(row: Any) -> tuple[int, int]:
@@ -117,19 +125,6 @@ def _place(row: Any) -> tuple[int, int]:
 
 def _vouched(row: Any) -> bool:
     return bool(row.source != SCANNED)
-
-
-def _outranks(lineage: Any, row: Any, other: Any) -> bool:
-    """What we renewed ourselves follows what was found when we took over, whenever the other says that it begins."""
-    return bool(lineage.mode == RENEWED and row.source == BY_US and other.source != BY_US)
-
-
-def _may_be_current(lineage: Any, row: Any, current: Any) -> bool:
-    if lineage.mode == RENEWED:
-        return bool(row.source == BY_US)
-    if _vouched(row):
-        return True
-    return row.not_before <= clock.timestamp() + EARLY and (current is None or not _vouched(current))
 
 
 def _go_back(tx: Transaction, lineage: Any) -> None:
@@ -142,6 +137,19 @@ def _go_back(tx: Transaction, lineage: Any) -> None:
     if found is not None:
         again = {"replaced_by": None, "next_look": now}
         tx.execute(update(Tracked).where(col(Tracked.id) == found).values(**again))
+
+
+def forget_empty(tx: Transaction, lineage_ids: Collection[int]) -> None:
+    """Lineages of which nothing is left, and that nobody has said anything about, go."""
+    if not lineage_ids:
+        return
+    used = [
+        select(col(table.lineage_id)).where(col(table.lineage_id) == col(Lineage.id)).exists()
+        for table in (Tracked, Endpoint, Destination)
+    ]
+    unsaid = col(Lineage.owner_id).is_(None), col(Lineage.mode) != RENEWED
+    empty = delete(Lineage).where(col(Lineage.id).in_(lineage_ids), *unsaid)
+    tx.execute(empty.where(*[~exists for exists in used]))
 
 
 def _same_signer(tx: Transaction, before_id: int, after_id: int) -> bool:

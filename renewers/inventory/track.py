@@ -7,19 +7,20 @@ ours). A CRL or a bundle has one row that moves with it. Many at once cost few s
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import delete, insert, select, update
+from sqlalchemy import bindparam, delete, insert, select, update
 from sqlmodel import col
 
 from ca import clock
 from ca.ledger import log
 from ca.store import Transaction
-from renewers.inventory.facts import BUNDLE, LIST, Facts
-from renewers.inventory.joining import BY_US, ISSUED, RANKS, Entry, insert_new, join
-from renewers.inventory.succession import ENDED, seen_instead, settle
-from renewers.models import Tracked, TrackedContent, TrackedName
+from renewers.inventory.facts import BUNDLE, LIST, Facts, successor_key
+from renewers.inventory.joining import BY_US, ISSUED, OWN, RANKS, RENEWED, Entry, insert_new, join
+from renewers.inventory.succession import ENDED, forget_empty, seen_instead, settle
+from renewers.models import Endpoint, Lineage, Tracked, TrackedContent, TrackedName
 
 __all__ = ["Entry", "end", "seen_instead", "track", "track_many"]
 
@@ -30,6 +31,14 @@ _QUIET = (ISSUED, BY_US)
 _KNOWN = (
     *(col(Tracked.id), col(Tracked.identity), col(Tracked.source), col(Tracked.lineage_id), col(Tracked.owner_id)),
     *(col(Tracked.not_before), col(Tracked.not_after), col(Tracked.shown_as), col(Tracked.stage)),
+)
+
+
+_RENAME = (
+    update(Lineage)
+    .where(col(Lineage.id) == bindparam("of"), col(Lineage.mode) != RENEWED)
+    .where(col(Lineage.names_key) != bindparam("key"))
+    .values(names=bindparam("texts"), names_key=bindparam("key"))
 )
 
 
@@ -55,9 +64,9 @@ def track_many(tx: Transaction, entries: Sequence[Entry], *, by: str = BY) -> li
         if known is None or RANKS[entry.source] > RANKS[known.source]:
             wanted[entry.facts.identity] = entry
     before = _known(tx, wanted)
-    fresh = [wanted[identity] for identity in sorted(wanted) if identity not in before]
+    fresh = [entry for identity, entry in wanted.items() if identity not in before]
     touched = _insert(tx, fresh, by) if fresh else set()
-    touched |= _again(tx, [(before[identity], wanted[identity]) for identity in sorted(before)])
+    touched |= _again(tx, [(before[identity], entry) for identity, entry in wanted.items() if identity in before])
     settle(tx, touched)
     after = before if not fresh else _known(tx, wanted)
     return [after[entry.facts.identity].id for entry in entries]
@@ -65,6 +74,8 @@ def track_many(tx: Transaction, entries: Sequence[Entry], *, by: str = BY) -> li
 
 def end(tx: Transaction, ids: Sequence[int]) -> int:
     """Nobody waits for the end of these any more: revoked, given up, out of use. Returns how many are new to that."""
+    if not ids:
+        return 0
     found = select(col(Tracked.id), col(Tracked.lineage_id))
     rows = tx.execute(found.where(col(Tracked.id).in_(ids), col(Tracked.stage) != ENDED)).all()
     if rows:
@@ -82,6 +93,7 @@ def _known(tx: Transaction, identities: Iterable[str]) -> dict[str, Any]:
 def _insert(tx: Transaction, fresh: Sequence[Entry], by: str) -> set[int]:
     """Insert what is new; returns the lineages that it belongs to."""
     lineages = join(tx, fresh)
+    _rename(tx, fresh, lineages)
     insert_new(tx, Tracked, [_row(entry, place) for entry, place in zip(fresh, lineages, strict=True)])
     ids = {identity: row.id for identity, row in _known(tx, [entry.facts.identity for entry in fresh]).items()}
     names = sorted((name, ids[entry.facts.identity]) for entry in fresh for name in entry.facts.names)
@@ -94,18 +106,39 @@ def _insert(tx: Transaction, fresh: Sequence[Entry], by: str) -> set[int]:
     return {place for place in lineages if place is not None}
 
 
+def _rename(tx: Transaction, fresh: Sequence[Entry], lineages: Sequence[int | None]) -> None:
+    """A renewal may have other names than what it renews: then successors are known by the new ones."""
+    following = [
+        (place, entry.facts) for entry, place in zip(fresh, lineages, strict=True) if entry.follows is not None
+    ]
+    newest: dict[int, Facts] = {}
+    for place, facts in following:
+        if place is not None and (place not in newest or facts.not_before >= newest[place].not_before):
+            newest[place] = facts
+    changes = [
+        {"of": place, "key": successor_key(facts), "texts": json.dumps(facts.names)} for place, facts in newest.items()
+    ]
+    if changes:
+        tx.execute(_RENAME, sorted(changes, key=lambda change: change["of"]))
+
+
 def _again(tx: Transaction, known: Sequence[tuple[Any, Entry]]) -> set[int]:
     """What is tracked already: it moves if it is a list or a bundle, and a better source counts."""
-    touched = set()
+    touched: set[int] = set()
+    left: set[int] = set()
     for row, entry in known:
         if entry.facts.kind in (LIST, BUNDLE):
             _move(tx, row, entry)
             continue
         changes: dict[str, Any] = {}
-        if RANKS[entry.source] > RANKS[row.source]:
-            changes["source"] = entry.source
+        if RANKS[entry.source] >= RANKS[row.source]:
+            if entry.source != row.source:
+                changes["source"] = entry.source
             if entry.lineage_id is not None and entry.lineage_id != row.lineage_id:
                 changes |= {"lineage_id": entry.lineage_id, "replaced_by": None}
+                moved = update(Endpoint).where(col(Endpoint.tracked_id) == row.id)
+                tx.execute(moved.values(lineage_id=entry.lineage_id))
+                left |= set() if row.lineage_id is None else {row.lineage_id}
         if entry.owner_id is not None and row.owner_id is None:
             changes["owner_id"] = entry.owner_id
         if changes:
@@ -116,13 +149,14 @@ def _again(tx: Transaction, known: Sequence[tuple[Any, Entry]]) -> set[int]:
                 insert_new(tx, TrackedContent, [_content(row.id, entry)])
         if entry.is_over:
             end(tx, [row.id])
+    forget_empty(tx, left)
     return touched
 
 
 def _move(tx: Transaction, row: Any, entry: Entry) -> None:
     """The next CRL, or bundle, in the row of the one before; an older one changes nothing."""
     facts = entry.facts
-    if facts.not_before < row.not_before:
+    if facts.not_before < row.not_before and entry.source != OWN:
         return
     if (facts.not_before, facts.not_after, facts.shown_as) == (row.not_before, row.not_after, row.shown_as):
         if row.stage != ENDED:

@@ -26,18 +26,16 @@ YEAR = timedelta(days=365)
 
 
 class MemoryIssuer:
-    """An `Issuer` and `SuggestsWindow`. `trouble(wanted)` may raise what a real issuer would."""
+    """An `Issuer`. `trouble(wanted)` may raise what a real issuer would."""
 
     def __init__(
         self,
         *,
         lifetime: timedelta = timedelta(days=90),
         trouble: Callable[[Wanted], None] = lambda _wanted: None,
-        window: Callable[[bytes], Window | None] = lambda _certificate: None,
     ) -> None:
         self._lifetime = lifetime
         self._trouble = trouble
-        self._window = window
         self._key = ec.generate_private_key(ec.SECP256R1())
         self._name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "Throwaway CA")])
         self._issued: dict[str, Obtained] = {}
@@ -70,10 +68,6 @@ class MemoryIssuer:
     def check(self) -> None:
         """It is there."""
 
-    def window(self, certificate: bytes, _issuer: bytes | None = None) -> Window | None:
-        """What it was told to suggest."""
-        return self._window(certificate)
-
     def _answer(self, wanted: Wanted) -> Obtained:
         csr = x509.load_der_x509_csr(wanted.csr)
         if not csr.is_signature_valid:
@@ -98,3 +92,13 @@ class MemoryIssuer:
         for extension in names:
             builder = builder.add_extension(extension, critical=True)
         return builder.sign(self._key, hashes.SHA256()).public_bytes(Encoding.DER)
+
+
+class OpinionatedIssuer(MemoryIssuer):
+    """The same with an opinion on when to renew, which is whatever `suggested` is at the time."""
+
+    suggested: Window | None = None
+
+    def window(self, _certificate: bytes, _issuer: bytes | None) -> Window | None:
+        """What it was told to suggest."""
+        return self.suggested

@@ -94,6 +94,7 @@ class Tracked(SQLModel, table=True):
             postgresql_where=text("kind = 'authority'"),
         ),
         Index("tracked_spki_sha256", "spki_sha256"),
+        Index("tracked_issuer", "issuer", "id"),
         Index("tracked_not_after", "not_after"),
         Index("tracked_stage", "stage", "id"),
         Index(  # of a lineage through years of renewals, those that nothing has replaced

@@ -36,7 +36,7 @@ class Webhook:
         kinds: Sequence[str] = ("*",),
         rest: float = REST,
     ) -> None:
-        self._url = egress.check_url(url)
+        self._url = _checked(url)
         try:
             key_of(secret.reveal())
         except ValueError as error:
@@ -72,3 +72,12 @@ def content_of(notice: Notice) -> bytes:
         "details": details,
     }
     return json.dumps(said, sort_keys=True, separators=(",", ":")).encode()
+
+
+def _checked(url: str) -> str:
+    """The URL, if it is one that we post to; the refusal does not repeat it."""
+    try:
+        return egress.check_url(url)
+    except (Misconfigured, ValueError):
+        hint = "https://host/path without a password; http is for addresses of this machine alone"
+        raise Misconfigured("the URL of a webhook is none that events are sent to", hint=hint) from None

@@ -140,8 +140,12 @@ class _Run:
                 for key, _ in selector.select(TICK):
                     if key.fileobj is self._woken:
                         return
-                    with suppress(OSError):  # a client that is gone already
-                        self._take(key.fileobj.accept()[0])  # type: ignore[union-attr]
+                    try:
+                        connection, _ = key.fileobj.accept()  # type: ignore[union-attr]
+                    except OSError:  # a client that is gone already, or no descriptors left
+                        time.sleep(0.01)
+                    else:
+                        self._take(connection)
                 self._cut_off(lambda started: started + self._seconds < time.monotonic())
 
     def _take(self, connection: socket.socket) -> None:

@@ -26,11 +26,13 @@ from ca.errors import Misconfigured, NotDelivered
 from ca.secret import Secret
 from renewers.addresses import resolve
 from renewers.solvers.questions import records
+from renewers.solvers.zoned import domain_of
 
 ALGORITHMS = ("hmac-sha256", "hmac-sha384", "hmac-sha512")
 SHORTEST_SECRET = 16
 SECONDS = 10.0
 TTL = 60
+SILENT = "server-silent"
 CHUNK = 255
 """Bytes that one string of a TXT record holds (RFC 1035 section 3.3)."""
 
@@ -41,7 +43,8 @@ class Rfc2136Writer:
     def __init__(self, server: str, port: int, key_name: str, secret: Secret, algorithm: str = "hmac-sha256") -> None:
         """`server` is a host's name or address; `secret` is base64, as `tsig-keygen` prints it."""
         self._server, self._port = server, port
-        self._key = _key(key_name, secret, algorithm.lower())
+        self._named = (key_name, secret, algorithm.lower())
+        _key(*self._named)
 
     def add(self, name: str, value: str, *, deadline: float) -> None:
         """Add one TXT record; again: nothing changes."""
@@ -56,28 +59,41 @@ class Rfc2136Writer:
         self._send(update, address, name, deadline)
 
     def _update(self, name: str, deadline: float) -> tuple[dns.update.UpdateMessage, str]:
-        zone, address = self._zone_of(name, deadline)
-        return dns.update.UpdateMessage(zone, keyring=self._key, keyalgorithm=self._key.algorithm), address
+        """An empty update of the zone that a name is in, and the address where it is taken."""
+        problem = NotDelivered(f"{self._server} has no address", code=SILENT)
+        for address in resolve(self._server, self._port, _seconds(deadline)):
+            try:
+                zone = self._zone_of(name, address, deadline)
+            except NotDelivered as error:
+                if error.code != SILENT:
+                    raise
+                problem = error
+                continue
+            update = dns.update.UpdateMessage(zone)
+            self._sign(update)
+            return update, address
+        raise problem
 
-    def _zone_of(self, name: str, deadline: float) -> tuple[str, str]:
-        """The zone that the server speaks for, and the address at which it answered."""
+    def _zone_of(self, name: str, address: str, deadline: float) -> str:
+        """The zone that the server speaks for. The question is signed, too: views choose by the key."""
         labels = name.split(".")
-        address = self._reach(deadline)
         for start in range(len(labels)):
             candidate = ".".join(labels[start:])
             query = dns.message.make_query(candidate, dns.rdatatype.SOA, flags=0)
-            query.use_tsig(self._key, algorithm=self._key.algorithm)
+            self._sign(query)
             message = self._exchange(query, address, candidate, deadline)
             if message.flags & dns.flags.AA and records(message, candidate, dns.rdatatype.SOA):
-                return candidate, address
+                return candidate
         raise NotDelivered(
             f"{self._server} is not the server of a zone that {name} is in",
             code="no-zone",
             hint="updates go to the primary server of the zone; with views, to the one that takes this key",
         )
 
-    def _reach(self, deadline: float) -> str:
-        return resolve(self._server, self._port, _seconds(deadline))[0]
+    def _sign(self, message: dns.message.Message) -> None:
+        """The library's key shows its secret to whoever prints it, so that it is made for one message."""
+        key = _key(*self._named)
+        message.use_tsig(key, algorithm=key.algorithm)
 
     def _send(self, update: dns.update.UpdateMessage, address: str, name: str, deadline: float) -> None:
         code = self._exchange(update, address, name, deadline).rcode()
@@ -96,7 +112,7 @@ class Rfc2136Writer:
             if isinstance(error, kinds):
                 return NotDelivered(f"{self._server} {why}: {name}", code="update-refused", hint=hint)
         return NotDelivered(
-            f"{self._server} does not answer to an update of {name}: {type(error).__name__}", code="server-silent"
+            f"{self._server} does not answer to an update of {name}: {type(error).__name__}", code=SILENT
         )
 
 
@@ -116,6 +132,11 @@ _FAILURES: tuple[tuple[tuple[type[Exception], ...], str, str], ...] = (
         "has another time than this machine (BADTIME)",
         "a signed update is good for five minutes: set both clocks, by NTP",
     ),
+    (
+        (dns.exception.FormError,),
+        "gives no answer that is signed with the key",
+        "something else listens there, or somebody on the way answers in its place",
+    ),
 )
 _REFUSALS = {
     dns.rcode.REFUSED: ("refuses the update", "its update-policy has to grant this key TXT records of this name"),
@@ -132,10 +153,10 @@ def _key(name: str, secret: Secret, algorithm: str) -> dns.tsig.Key:
             f"TSIG by {algorithm!r} is not used", hint=f"one of {', '.join(ALGORITHMS)}; see tsig-keygen"
         )
     try:
+        owner = dns.name.from_text(domain_of(name))
         value = binascii.a2b_base64(secret.reveal().encode(), strict_mode=True)
-        owner = dns.name.from_text(name)
-    except (ValueError, dns.exception.DNSException):
-        raise Misconfigured(f"the TSIG key {name!r} is not a name with a base64 secret") from None
+    except ValueError:
+        raise Misconfigured(f"the secret of the TSIG key {name!r} is not base64", hint="see tsig-keygen") from None
     if len(value) < SHORTEST_SECRET:
         raise Misconfigured(f"the TSIG key {name!r} is shorter than {SHORTEST_SECRET} bytes", hint="see tsig-keygen")
     return dns.tsig.Key(owner, value, algorithm)

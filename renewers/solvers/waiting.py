@@ -40,9 +40,10 @@ def wait_until_seen(zones: Zones, name: str, judge: Judge, deadline: float, *, i
         if not missing:
             return
         waiting = [server for server, _ in missing]
-        if not is_patient or clock.monotonic() + pause >= deadline:
+        left = deadline - clock.monotonic()
+        if not is_patient or left < PAUSES[0]:
             raise _unseen(name, missing[0][1], len(missing), len(servers))
-        time.sleep(pause)
+        time.sleep(min(pause, left / 2))
 
 
 def _look(

@@ -23,7 +23,7 @@ SEALER = Sealer(Secret("correct horse"), SALT)
 def test_a_key_comes_back_as_it_was(key_type: KeyType) -> None:
     """Of every kind that a leaf may have."""
     key = rig.pooled_key(key_type)
-    found = SEALER.open(SEALER.seal(key, "lineage:1"), "lineage:1")
+    found = SEALER.unwrap(SEALER.wrap(key, "lineage:1"), "lineage:1")
     assert found.public_key() == key.public_key()
 
 
@@ -31,14 +31,14 @@ def test_a_key_comes_back_as_it_was(key_type: KeyType) -> None:
 def test_a_sealed_key_serves_one_purpose(purpose: str) -> None:
     """Moved to another row it cannot be opened."""
     with pytest.raises(KeyUnavailable, match="cannot be opened"):
-        SEALER.open(SEALER.seal(rig.pooled_key(), "lineage:1"), purpose)
+        SEALER.unwrap(SEALER.wrap(rig.pooled_key(), "lineage:1"), purpose)
 
 
 @pytest.mark.parametrize("other", [Sealer(Secret("wrong"), SALT), Sealer(Secret("correct horse"), bytes(15) + b"1")])
 def test_another_passphrase_or_salt_opens_nothing(other: Sealer) -> None:
     """And the refusal says where the passphrase comes from."""
     with pytest.raises(KeyUnavailable) as refused:
-        other.open(SEALER.seal(rig.pooled_key(), "x"), "x")
+        other.unwrap(SEALER.wrap(rig.pooled_key(), "x"), "x")
     assert "CERTWRIGHT_KEY_PASSPHRASE" in (refused.value.hint or "")
 
 
@@ -46,19 +46,19 @@ def test_another_passphrase_or_salt_opens_nothing(other: Sealer) -> None:
 @given(st.data())
 def test_any_damage_is_found(data: st.DataObject) -> None:
     """A flipped bit, a cut end, something else altogether: a refusal, never a key."""
-    sealed = bytearray(SEALER.seal(rig.pooled_key(), "x"))
+    sealed = bytearray(SEALER.wrap(rig.pooled_key(), "x"))
     place = data.draw(st.integers(0, len(sealed) * 8 - 1))
     sealed[place // 8] ^= 1 << place % 8
     cut = data.draw(st.integers(0, len(sealed) - 1))
     for damaged in (bytes(sealed), bytes(sealed[:cut]), secrets.token_bytes(cut)):
         with pytest.raises(KeyUnavailable):
-            SEALER.open(damaged, "x")
+            SEALER.unwrap(damaged, "x")
 
 
 def test_nothing_of_the_key_shows_and_no_nonce_comes_twice() -> None:
     """A thousand seals of one key are a thousand different texts, none with a part of the key in it."""
     key = rig.pooled_key()
     clear = key.private_bytes(Encoding.DER, PrivateFormat.PKCS8, NoEncryption())
-    sealed = [SEALER.seal(key, "x") for _ in range(1000)]
+    sealed = [SEALER.wrap(key, "x") for _ in range(1000)]
     assert len({each[:NONCE] for each in sealed}) == 1000
     assert not any(clear[start : start + 8] in each for each in sealed[:20] for start in range(0, len(clear) - 8, 8))

@@ -11,8 +11,8 @@ from alembic.migration import MigrationContext
 from sqlalchemy import text
 from sqlmodel import SQLModel
 
-from ca.errors import Misconfigured
 import renewers.models  # noqa: F401 - its tables belong to the one history
+from ca.errors import Misconfigured
 from ca.store import Store, open_store
 from tests.conftest import fresh_database
 from tests.contracts.units import facts_from_outside, put

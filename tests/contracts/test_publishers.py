@@ -1,4 +1,4 @@
-"""The `Publisher` port's contract (`renewers/publishers/__init__.py`), asked of every adapter: one line here for a new one.
+"""The `Publisher` port's contract (`renewers/publishers/__init__.py`), asked of every adapter: a new one adds one line.
 
 Every call is made by a publisher of its own, as another process would make it. Those that write to this machine are
 killed at every system call that changes something, and then asked the same again.
@@ -349,6 +349,22 @@ def test_killed_anywhere_the_first_time_it_ends_right(tmp_path: Path) -> None:
         assert ground.live() == seen(B)
         modes = [stat.S_IMODE((ground.directory / name).stat().st_mode) for name in (".", "versions", "live")]
         assert modes == [0o755] * 3
+
+
+def test_killed_while_it_is_founded_others_can_enter_in_the_end(tmp_path: Path) -> None:
+    """Though the umask of our process keeps everybody out of what it makes."""
+    before = os.umask(0o077)
+    try:
+        for ground in at_every_step(tmp_path, _found, lambda publisher: publisher.stage(B)):
+            forward(ground.publisher())
+            modes = [stat.S_IMODE((ground.directory / name).stat().st_mode) for name in ("versions", "live")]
+            assert modes == [0o755] * 2
+    finally:
+        os.umask(before)
+
+
+def _found(ground: FilesGround) -> None:
+    ground.directory.mkdir()
 
 
 def test_killed_while_going_back_it_ends_right(tmp_path: Path) -> None:

@@ -1,6 +1,6 @@
-"""Two replicas renew, on one PostgreSQL, and are killed with -9 at random: each due certificate is renewed exactly once.
+"""Two replicas renew, on one PostgreSQL, and are killed with -9 at random: what is due is renewed exactly once.
 
-    python -m tests.crash.renewals URL [RENEWALS [KILLS]]
+    python -m tests.crash.renewals [RENEWALS [KILLS]]
 
 Replicas are forked from a server that has imported everything, so that a new one is at work within a tenth of a second
 of the death of the last. Renewals come due spread over the time that the kills take. Judged at the end, from the tables
@@ -23,8 +23,6 @@ from typing import Any
 
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding, load_pem_private_key
-from renewers.destinations import DestinationPlan
-from renewers.inventory.lineages import LineagePlan
 from sqlalchemy import func, select, update
 from sqlmodel import col
 
@@ -37,8 +35,10 @@ from ca.store import Store, Transaction, open_store
 from ca.x509 import names
 from ca.x509.certificate import fingerprint
 from renewers import destinations
+from renewers.destinations import DestinationPlan
 from renewers.duties import DUTIES
 from renewers.inventory import lineages
+from renewers.inventory.lineages import LineagePlan
 from renewers.issuers.internal import InternalIssuer
 from renewers.lifecycle import Lifecycle, Policy
 from renewers.models import Destination, Lineage, Renewal, Tracked, Work
@@ -46,6 +46,7 @@ from renewers.publishers import files
 from renewers.runner import Runner
 from tests import rig
 from tests.crash import worker
+from tests.postgresql import cluster, fresh_database
 
 LEASE = 3
 """Seconds: whoever was killed is followed so soon."""
@@ -216,9 +217,9 @@ def _judge_one(row: Any, signed: Any, renewals: Any, known: Any, home: Path, rep
 
 def main(arguments: list[str]) -> int:
     """Run it, print what became of it."""
-    url, *numbers = arguments
-    count, kills = (*map(int, numbers), *(1000, 200)[len(numbers) :])
-    report = campaign(url, count, kills)
+    count, kills = (*map(int, arguments), *(1000, 200)[len(arguments) :])
+    with cluster() as server:
+        report = campaign(fresh_database(server), count, kills)
     print(
         f"{report.renewals:,} renewals under {report.kills} kills in {report.seconds:,.0f} s; "
         f"{report.resumed:,} pieces of work were taken up again; wrong: {len(report.wrong)} {report.wrong[:3]}"

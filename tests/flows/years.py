@@ -17,6 +17,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from hashlib import sha256
+from itertools import accumulate, pairwise
 from typing import Any
 
 from sqlalchemy import func, select
@@ -42,7 +43,8 @@ from tests import rig
 
 START = datetime(2027, 1, 4, 6, tzinfo=UTC)
 DAY = 86400
-LIVES = (6, 45, 64, 90, 100, 200)
+LIVES = {6: 0.002, 45: 0.1, 64: 0.2, 90: 0.4, 200: 0.298}
+"""Lives in days, and the part of all certificates that have such."""
 OUTAGES = ((200, 201), (500, 501))
 """Days from the start when the CA does not answer."""
 JUMPS = {320: 2 * DAY, 400: -DAY // 2}
@@ -53,6 +55,13 @@ STEP = 3600
 def chance(*parts: object) -> float:
     """From 0 to below 1, always the same for the same parts."""
     return int.from_bytes(sha256(repr(parts).encode()).digest()[:6], "big") / (1 << 48)
+
+
+def _life(place: int) -> int:
+    """The life of one certificate, in days."""
+    up_to = accumulate(LIVES.values())
+    drawn = chance("life", place)
+    return next((life for life, end in zip(LIVES, up_to, strict=True) if drawn < end), max(LIVES))
 
 
 @dataclass
@@ -115,10 +124,11 @@ class World:
         """The lineages and their destinations, spread over a week."""
         for place in range(self.count):
             name = f"www{place}.example.org"
-            life = LIVES[place % len(LIVES)]
+            life = _life(place)
             plan = LineagePlan(name=name, names=(names.parse(name),), issuers=(f"ca-{life}",), mode="renewed")
             create(self.lifecycle, rig.ADMIN, plan)
-            add(self.lifecycle, rig.ADMIN, DestinationPlan(name=name, lineage=name, publisher="memory", settings={}))
+            where = DestinationPlan(name=name, lineage=name, publisher="memory", settings={"place": name})
+            add(self.lifecycle, rig.ADMIN, where)
 
     def run(self) -> None:
         """Live through all of it, an hour at a time, without looking at hours in which nothing is due."""
@@ -153,7 +163,7 @@ class World:
         report = Report(self.count, self.days, attempts=sum(self.tries.values()), broken=len(self.broken))
         for name, lives in self._lives():
             report.renewed += len(lives)
-            for before, after in zip(lives, lives[1:], strict=False):
+            for before, after in pairwise(lives):
                 if after[0] > before[1]:
                     report.expired.append(f"{name}: {before} {after}")
                 if after[0] < before[0] + (before[1] - before[0]) * 0.3:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import re
 import select
 import shutil
 import signal
@@ -42,11 +43,27 @@ from pki.initialise import InitPlan, initialise
 from pki.product import Product
 from pki.web.app import create_app
 from pki.web.identity import CERTIFICATE, LOCAL
+from renewers.models import (
+    Alarm,
+    Delivery,
+    Destination,
+    Endpoint,
+    Event,
+    Lineage,
+    Owner,
+    OwnerClaim,
+    Renewal,
+    Tracked,
+    Work,
+)
 from tests import peer, rig
 
 API = "/api/v1"
 PROBLEM = "application/problem+json"
-TABLES = (Certificate, Intent, Revocation, ApiToken, Authority, BlockedKey, LedgerEntry)
+TABLES = (
+    *(Certificate, Intent, Revocation, ApiToken, Authority, BlockedKey, LedgerEntry),
+    *(Owner, OwnerClaim, Lineage, Tracked, Endpoint, Destination, Delivery, Renewal, Work, Alarm, Event),
+)
 MAIN = (sys.executable, "-c", "from pki.cli import main; main()")
 """The command, as its entry point starts it."""
 PLAN = InitPlan(
@@ -262,7 +279,8 @@ def routes(app: Any) -> list[tuple[str, str]]:
             if hasattr(route, "effective_candidates"):
                 yield from found(route.effective_candidates())
             else:
-                yield from ((method, route.path) for method in route.methods if method != "HEAD")
+                path = re.sub(r"{(\w+):path}", r"{\1}", route.path)  # as the description has it
+                yield from ((method, path) for method in route.methods if method != "HEAD")
 
     return list(found(inner.routes))
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 from collections.abc import Iterator
 from datetime import timedelta
 from email.utils import parsedate_to_datetime
@@ -922,15 +923,18 @@ def test_every_request_model_refuses_unknown_keys(described: dict[str, Any]) -> 
         wanted.add(name)
         for field in schemas[name].get("properties", {}).values():
             options = field.get("anyOf", [field])
+            options += [option["items"] for option in options if "items" in option]
             pending += [_model(o) for o in options if "$ref" in o and "enum" not in schemas[_model(o)]]
             for option in (o for o in options if o.get("type") == "string"):
-                assert "maxLength" in option or "pattern" in option, (name, field)
+                assert {"maxLength", "pattern", "enum"} & set(option), (name, field)
             for option in (o for o in options if o.get("type") == "array"):
                 assert "maxItems" in option, (name, field)
-    assert len(bodies) == 10
+    assert len(bodies) == 26
     assert wanted == {
         *("AuthorityImport", "AuthorityRequest", "BlockRequest", "CertificateFilter", "IssueRequest", "RenewRequest"),
         *("RevokeManyRequest", "RevokeRequest", "StateRequest", "TokenRequest", "VerifyRequest"),
+        *("AssignRequest", "ClaimRequest", "DestinationChange", "DestinationRequest", "ImportItem", "ImportRequest"),
+        *("LineageChange", "LineageRequest", "Nothing", "OwnerChange", "OwnerRequest", "ScanRequest"),
     }
     assert [name for name in wanted if schemas[name].get("additionalProperties") is not False] == []
 
@@ -962,23 +966,40 @@ def test_media_types_are_described(world: World, described: dict[str, Any]) -> N
 
 
 BODIES = {
-    f"{API}/certificates": wish(),
-    f"{API}/certificates/1a/renew": {"csr": csr()},
-    f"{API}/certificates/1a/revoke": {},
-    f"{API}/certificates/revocations": {"key": HASH},
-    f"{API}/authorities": {"line": "factory", "subject": "CN=Factory"},
-    f"{API}/authorities/import": {"line": "a", "certificate": "x", "key": "y"},
-    f"{API}/authorities/issuing/state": {"state": "active"},
-    f"{API}/tokens": {"name": "ci", "role": "auditor"},
-    f"{API}/ledger/verify": {},
-    f"{API}/keys/block": {"key": HASH},
+    f"POST {API}/certificates": wish(),
+    f"POST {API}/certificates/1a/renew": {"csr": csr()},
+    f"POST {API}/certificates/1a/revoke": {},
+    f"POST {API}/certificates/revocations": {"key": HASH},
+    f"POST {API}/authorities": {"line": "factory", "subject": "CN=Factory"},
+    f"POST {API}/authorities/import": {"line": "a", "certificate": "x", "key": "y"},
+    f"POST {API}/authorities/issuing/state": {"state": "active"},
+    f"POST {API}/tokens": {"name": "ci", "role": "auditor"},
+    f"POST {API}/ledger/verify": {},
+    f"POST {API}/keys/block": {"key": HASH},
+    f"POST {API}/owners": {"name": "payments", "email": "pay@example.org"},
+    f"PATCH {API}/owners/issuing": {"email": "pay@example.org"},
+    f"POST {API}/owners/issuing/claims": {"kind": "name", "pattern": "dns:a.example"},
+    f"POST {API}/owners/issuing/releases": {"kind": "name", "pattern": "dns:a.example"},
+    f"POST {API}/tracked": {"items": [{"name": "a", "pem": "x"}]},
+    f"PUT {API}/tracked/thing/owner": {"owner": None},
+    f"POST {API}/scans": {"targets": "127.0.0.1:9"},
+    f"POST {API}/lineages": {"name": "a", "names": ["a.edge.example.internal"]},
+    f"PATCH {API}/lineages/issuing": {"key_age": "9d"},
+    f"POST {API}/lineages/issuing/renew": {},
+    f"POST {API}/renewals/run": {},
+    f"POST {API}/destinations": {"name": "a", "lineage": "a"},
+    f"PATCH {API}/destinations/issuing": {"rank": 1},
+    f"POST {API}/destinations/issuing/deliver": {},
+    f"POST {API}/issuers/issuing/check": {},
+    f"POST {API}/issuers/issuing/roll-key": {},
 }
 
 
 def test_the_bodies_below_are_all_there_are(described: dict[str, Any]) -> None:
     """A new route that takes a body has to be listed, or the tests below would not know of it."""
-    paths = {path for _, path, operation in operations(described) if "requestBody" in operation}
-    assert {p.replace("/1a/", "/{serial}/").replace("/issuing/", "/{name}/") for p in BODIES} == paths
+    found = {f"{method} {path}" for method, path, operation in operations(described) if "requestBody" in operation}
+    names = {"/1a/": "/{serial}/", "/issuing/": "/{name}/", "/thing/": "/{identity}/"}
+    assert {re.sub("/(1a|issuing|thing)/", lambda m: names[m[0]], f"{text}/")[:-1] for text in BODIES} == found
 
 
 def _deep(depth: int) -> bytes:
@@ -1007,10 +1028,10 @@ BAD_BODIES = {
 def test_a_body_that_makes_no_sense_gets_400(world: World, what: str) -> None:
     """On every route that takes a body: 400 as a problem, nothing is changed, and nothing of the body comes back."""
     before = world.counts()
-    for path in BODIES:
+    for method, path in map(str.split, BODIES):
         if (path, what) == (f"{API}/certificates/1a/revoke", "nothing"):
             continue
-        answer = world.local.post(path, content=BAD_BODIES[what], headers=JSON)
+        answer = world.local.request(method, path, content=BAD_BODIES[what], headers=JSON)
         assert "bad-request" in problem(answer, 400, "bad-request")["type"]
         assert len(answer.content) < 8192
     assert world.counts() == before
@@ -1019,8 +1040,9 @@ def test_a_body_that_makes_no_sense_gets_400(world: World, what: str) -> None:
 def test_an_unknown_key_is_refused_beside_what_is_right(world: World) -> None:
     """A body that would be fine but for one key more is refused: a misspelt wish must not be a missing one."""
     before = world.counts()
-    for path, body in BODIES.items():
-        document = problem(world.local.post(path, json={**body, "lifetme": "1h"}), 400, "bad-request")
+    for door, body in BODIES.items():
+        answer = world.local.request(*door.split(), json={**body, "lifetme": "1h"})
+        document = problem(answer, 400, "bad-request")
         assert document["reasons"] == [
             {"code": "invalid", "message": "Extra inputs are not permitted", "rule": document["reasons"][0]["rule"]}
         ]
@@ -1028,15 +1050,15 @@ def test_an_unknown_key_is_refused_beside_what_is_right(world: World) -> None:
     assert world.counts() == before
 
 
-@pytest.mark.parametrize("path", BODIES)
-def test_a_declared_body_over_the_limit_gets_413(world: World, path: str) -> None:
+@pytest.mark.parametrize("door", BODIES)
+def test_a_declared_body_over_the_limit_gets_413(world: World, door: str) -> None:
     """A Content-Length over the limit is refused before the body is read, and the hint names the setting."""
-    answer = world.local.post(path, content=b" " * (256 * 1024 + 1), headers=JSON)
+    answer = world.local.request(*door.split(), content=b" " * (256 * 1024 + 1), headers=JSON)
     assert "limits.body_bytes" in problem(answer, 413, "too-large")["hint"]
 
 
-@pytest.mark.parametrize("path", BODIES)
-def test_a_chunked_body_over_the_limit_gets_413(world: World, path: str) -> None:
+@pytest.mark.parametrize("door", BODIES)
+def test_a_chunked_body_over_the_limit_gets_413(world: World, door: str) -> None:
     """What arrives counts, not what a header promises: a body without a length is cut off at the limit."""
     read = 0
 
@@ -1046,7 +1068,7 @@ def test_a_chunked_body_over_the_limit_gets_413(world: World, path: str) -> None
             read += 64 * 1024
             yield b" " * 64 * 1024
 
-    answer = world.local.post(path, content=chunks(), headers=JSON)
+    answer = world.local.request(*door.split(), content=chunks(), headers=JSON)
     assert read <= 6 * 64 * 1024
     problem(answer, 413, "too-large")
 
@@ -1057,13 +1079,14 @@ def test_a_body_at_the_limit_is_read(world: World) -> None:
     assert world.local.post(f"{API}/certificates", content=body.ljust(256 * 1024), headers=JSON).status_code == 201
 
 
-@pytest.mark.parametrize("path", BODIES)
+@pytest.mark.parametrize("door", BODIES)
 @pytest.mark.parametrize("kind", ["text/plain", "application/x-www-form-urlencoded", "multipart/form-data", None])
-def test_a_body_that_is_not_called_json_is_refused(world: World, path: str, kind: str | None) -> None:
+def test_a_body_that_is_not_called_json_is_refused(world: World, door: str, kind: str | None) -> None:
     """A page in the browser of somebody with a client certificate can send text, and gets nothing done by it."""
-    content, path = json.dumps(BODIES[path]).encode(), path.replace("/1a/", f"/{world.holder().serial}/")
+    method, path = door.replace("/1a/", f"/{world.holder().serial}/").split()
+    content = json.dumps(BODIES[door]).encode()
     client, before = world.as_(world.token(Role.ADMIN)), world.counts()
-    answer = client.post(path, content=content, headers={} if kind is None else {"content-type": kind})
+    answer = client.request(method, path, content=content, headers={} if kind is None else {"content-type": kind})
     assert answer.status_code in (400, 415), answer.text
     assert world.counts() == before
 

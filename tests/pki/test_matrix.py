@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import timedelta
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -28,8 +29,18 @@ from ca.founding import Plan, self_signed
 from ca.issuance import Issued
 from ca.keys.algorithms import KeyType
 from ca.x509.bundle import pem_certificate
+from ca.x509.names import parse
 from ca.x509.revocation_list import RevocationReason
+from pki.catching_up import catch_up
 from pki.product import Product
+from renewers import destinations
+from renewers.destinations import DestinationPlan
+from renewers.discovery import record
+from renewers.inventory import lineages, owners
+from renewers.inventory.facts import read_certificate
+from renewers.inventory.lineages import LineagePlan
+from renewers.inventory.owners import OwnerPlan
+from renewers.inventory.track import track
 from tests import rig
 from tests.pki.conftest import (
     API,
@@ -312,6 +323,94 @@ def _new_root(world: World, stand: Stand) -> tuple[str, Any]:
     return f"{API}/authorities/import", {"line": "old", "certificate": certificate, "key": key_pem(key)}
 
 
+@lru_cache(maxsize=1)
+def stocked(world: World) -> None:
+    """Somebody who answers for orphans, and a lineage that was renewed and brought to a directory."""
+    lifecycle, place = world.product.lifecycle, world.product.state / "brought"
+    owners.add(lifecycle, rig.ADMIN, OwnerPlan("everybody", "all@example.internal"))
+    _lineage(world, "standing")
+    destinations.add(lifecycle, rig.ADMIN, DestinationPlan("brought", "standing", "files", {"directory": str(place)}))
+    catch_up(world.product)
+
+
+def _lineage(world: World, name: str) -> str:
+    names = (parse(f"{name}.edge.example.internal"),)
+    lineages.create(world.product.lifecycle, rig.ADMIN, LineagePlan(name, names))
+    return name
+
+
+def _fresh(kind: str) -> str:
+    return f"{kind}-{time.monotonic_ns()}"
+
+
+def new(path: str, body: Callable[[str], Any]) -> Callable[[World, Stand], tuple[str, Any]]:
+    """Something with a name that nothing has yet."""
+
+    def ask(world: World, stand: Stand) -> tuple[str, Any]:
+        stocked(world)
+        return f"{API}{path}", body(_fresh("new"))
+
+    return ask
+
+
+def of_owner(tail: str = "", body: Any = None) -> Callable[[World, Stand], tuple[str, Any]]:
+    """An owner who was just made."""
+
+    def ask(world: World, stand: Stand) -> tuple[str, Any]:
+        stocked(world)
+        owners.add(world.product.lifecycle, rig.ADMIN, OwnerPlan(name := _fresh("team"), "team@example.internal"))
+        return f"{API}/owners/{name}{tail}", body
+
+    return ask
+
+
+def of_lineage(tail: str = "", body: Any = None) -> Callable[[World, Stand], tuple[str, Any]]:
+    """A lineage that was just planned."""
+    return lambda world, stand: (f"{API}/lineages/{_lineage(world, _fresh('line'))}{tail}", body)
+
+
+def of_destination(body: Any = None) -> Callable[[World, Stand], tuple[str, Any]]:
+    """A destination that was just added: a directory of plain files."""
+
+    def ask(world: World, stand: Stand) -> tuple[str, Any]:
+        stocked(world)
+        name = _fresh("place")
+        settings = {"directory": f"{world.product.state}/{name}", "keep": 2}
+        destinations.add(world.product.lifecycle, rig.ADMIN, DestinationPlan(name, "standing", "files", settings))
+        return f"{API}/destinations/{name}", body
+
+    return ask
+
+
+def standing(path: str, body: Any = None) -> Callable[[World, Stand], tuple[str, Any]]:
+    """What stands in every world."""
+
+    def ask(world: World, stand: Stand) -> tuple[str, Any]:
+        stocked(world)
+        return f"{API}{path}", body
+
+    return ask
+
+
+def _place(world: World, stand: Stand) -> tuple[str, Any]:
+    """An endpoint that shows something."""
+    store, place = world.installation.store, f"tls:{_fresh('host')}:443"
+    stocked(world)
+    facts = read_certificate(world.holder().issued.certificate)
+    store.write(lambda tx: record.saw(tx, place, track(tx, facts, source="scanned"), found_by="test"))
+    return f"{API}/endpoints/{quote(place, safe='')}", None
+
+
+def _reloading(name: str) -> dict[str, Any]:
+    settings = {"directory": f"/nonexistent/{name}", "reload": ["/bin/true"]}
+    return {"name": name, "lineage": "standing", "settings": settings}
+
+
+def _claim(world: World, stand: Stand) -> tuple[str, Any]:
+    return of_owner("/claims", {"kind": "requester", "pattern": f"token:{_fresh('x')}"})(world, stand)
+
+
+FOREIGN = pem_certificate(self_signed(rig.pooled_key(place=50), Plan("x", rig.common_name("Foreign"), KeyType.P256)))
 HASH = "ab" * 32
 DOORS = {
     "issue": Door("POST /certificates", at(f"{API}/certificates", wish("localhost", profile="server")), ISSUERS, 201),
@@ -360,6 +459,69 @@ DOORS = {
     "entries": Door("GET /ledger/entries", at(f"{API}/ledger/entries"), READERS),
     "verify": Door("POST /ledger/verify", at(f"{API}/ledger/verify", {}), READERS),
     "block a key": Door("POST /keys/block", at(f"{API}/keys/block", {"key": HASH}), OPERATORS),
+    "list owners": Door("GET /owners", at(f"{API}/owners"), READERS),
+    "add an owner": Door("POST /owners", new("/owners", lambda n: {"name": n, "email": "a@b.example"}), ADMINS, 201),
+    "show an owner": Door("GET /owners/{name}", of_owner(), READERS),
+    "change an owner": Door("PATCH /owners/{name}", of_owner("", {"time_zone": "Europe/Paris"}), ADMINS),
+    "remove an owner": Door("DELETE /owners/{name}", of_owner(), ADMINS),
+    "claim": Door(
+        "POST /owners/{name}/claims",
+        _claim,
+        ADMINS,
+        201,
+    ),
+    "release": Door(
+        "POST /owners/{name}/releases", of_owner("/releases", {"kind": "name", "pattern": "dns:a.example"}), ADMINS
+    ),
+    "search": Door("GET /tracked", at(f"{API}/tracked"), READERS),
+    "bring in": Door("POST /tracked", at(f"{API}/tracked", {"items": [{"name": "a", "pem": FOREIGN}]}), OPERATORS),
+    "orphans": Door("GET /tracked/orphans", at(f"{API}/tracked/orphans"), READERS),
+    "shared keys": Door("GET /tracked/shared-keys", at(f"{API}/tracked/shared-keys"), READERS),
+    "differences": Door("GET /tracked/differences", at(f"{API}/tracked/differences"), READERS),
+    "story": Door("GET /tracked/{identity}", standing("/tracked/%231"), READERS),
+    "assign": Door("PUT /tracked/{identity}/owner", standing("/tracked/%231/owner", {"owner": "everybody"}), OPERATORS),
+    "scan": Door("POST /scans", at(f"{API}/scans", {"targets": "127.0.0.1:1"}), OPERATORS),
+    "endpoints": Door("GET /endpoints", at(f"{API}/endpoints"), READERS),
+    "forget": Door("DELETE /endpoints/{place}", _place, OPERATORS),
+    "list lineages": Door("GET /lineages", at(f"{API}/lineages"), READERS),
+    "plan a lineage": Door(
+        "POST /lineages",
+        new("/lineages", lambda n: {"name": n, "names": [f"{n}.edge.example.internal"]}),
+        OPERATORS,
+        201,
+    ),
+    "show a lineage": Door("GET /lineages/{name}", of_lineage(), READERS),
+    "change a lineage": Door("PATCH /lineages/{name}", of_lineage("", {"key_age": "9d"}), OPERATORS),
+    "remove a lineage": Door("DELETE /lineages/{name}", of_lineage(), OPERATORS),
+    "renew a lineage": Door("POST /lineages/{name}/renew", of_lineage("/renew", {}), OPERATORS, 202),
+    "due work": Door("GET /renewals", at(f"{API}/renewals"), READERS),
+    "run": Door("POST /renewals/run", at(f"{API}/renewals/run", {}), OPERATORS),
+    "look ahead": Door("GET /renewals/plan", at(f"{API}/renewals/plan"), READERS),
+    "list destinations": Door("GET /destinations", at(f"{API}/destinations"), READERS),
+    "add a directory": Door(
+        "POST /destinations",
+        new(
+            "/destinations",
+            lambda n: {"name": n, "lineage": "standing", "settings": {"directory": f"/nonexistent/{n}"}},
+        ),
+        OPERATORS,
+        201,
+    ),
+    "add one that runs a command": Door("POST /destinations", new("/destinations", _reloading), ADMINS, 201),
+    "show a destination": Door("GET /destinations/{name}", of_destination(), READERS),
+    "change a destination": Door("PATCH /destinations/{name}", of_destination({"rank": 7}), OPERATORS),
+    "have it run a command": Door(
+        "PATCH /destinations/{name}",
+        of_destination({"settings": {"directory": "/nonexistent/x", "reload": ["/bin/true"]}}),
+        ADMINS,
+    ),
+    "remove a destination": Door("DELETE /destinations/{name}", of_destination(), OPERATORS),
+    "deliver": Door("POST /destinations/{name}/deliver", standing("/destinations/brought/deliver", {}), OPERATORS, 202),
+    "list issuers": Door("GET /issuers", at(f"{API}/issuers"), READERS),
+    "check an issuer": Door("POST /issuers/{name}/check", at(f"{API}/issuers/internal/check", {}), OPERATORS),
+    "roll a key": Door("POST /issuers/{name}/roll-key", at(f"{API}/issuers/internal/roll-key", {}), ADMINS, 409),
+    "alarms": Door("GET /alarms", at(f"{API}/alarms"), READERS),
+    "events": Door("GET /events", at(f"{API}/events"), READERS),
     "metrics": Door("GET /metrics", at("/metrics"), READERS),
     "description": Door("GET /openapi.json", at(f"{API}/openapi.json"), EVERYBODY),
     "CRL": Door("GET /crl/{authority}.crl", at("/crl/root-1.crl"), EVERYBODY),

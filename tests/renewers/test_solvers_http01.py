@@ -10,7 +10,7 @@ import logging
 import socket
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack, closing
+from contextlib import ExitStack, closing, suppress
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -133,9 +133,9 @@ def test_a_taken_port_is_not_delivered_and_the_hint_says_what_to_do() -> None:
     """Another program has the port: no thread is left, nothing is half open, and later it works."""
     port = peer.free_port()
     solver = Http01Listener("127.0.0.1", port)
-    with closing(socket.create_server(("127.0.0.1", port))):
-        with pytest.raises(NotDelivered) as failed, answering(solver):
-            pytest.fail("it was answered")
+    taken = socket.create_server(("127.0.0.1", port))
+    with closing(taken), pytest.raises(NotDelivered) as failed, answering(solver):
+        pytest.fail("it was answered")
     assert failed.value.code == "port-not-bound"
     assert f"port {port} cannot be listened on: address already in use" in failed.value.message
     assert "/.well-known/acme-challenge/" in (failed.value.hint or "")
@@ -199,14 +199,16 @@ def test_whoever_says_nothing_is_cut_off() -> None:
         while connection.recv(1):
             pass
 
-    with Listener("127.0.0.1", port, drip, hint="", seconds=0.6).opened():
-        with socket.create_connection(("127.0.0.1", port), 5) as connection:
-            started = time.monotonic()
-            with pytest.raises(OSError):  # noqa: PT012
-                while True:
-                    connection.sendall(b"x")
-                    time.sleep(0.05)
-                    assert time.monotonic() - started < 5
+    with (
+        Listener("127.0.0.1", port, drip, hint="", seconds=0.6).opened(),
+        socket.create_connection(("127.0.0.1", port), 5) as connection,
+    ):
+        started = time.monotonic()
+        with pytest.raises(OSError):
+            while True:
+                connection.sendall(b"x")
+                time.sleep(0.05)
+                assert time.monotonic() - started < 5
     assert time.monotonic() - started >= 0.5
 
 
@@ -239,7 +241,5 @@ def test_closing_waits_for_nobody() -> None:
         assert time.monotonic() - started < 1
         for connection in hanging:
             connection.settimeout(2)
-            try:
+            with suppress(ConnectionResetError):
                 assert connection.recv(1) == b""
-            except ConnectionResetError:
-                pass

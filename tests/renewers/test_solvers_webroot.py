@@ -70,9 +70,9 @@ def test_a_name_without_a_root_is_not_solved(tmp_path: Path) -> None:
     solver = Webroot({"shop.example": tmp_path})
     assert not solver.solves(names.guess("other.example"), is_wildcard=False)
     assert not solver.solves(names.guess("192.0.2.1"), is_wildcard=False)
-    with pytest.raises(NotDelivered, match="no document root for dns:other.example"):
-        with answering(solver, challenge("other.example")):
-            pytest.fail("it was answered")
+    with pytest.raises(NotDelivered, match="no document root") as failed, answering(solver, challenge("other.example")):
+        pytest.fail("it was answered")
+    assert failed.value.code == "no-webroot"
 
 
 @pytest.mark.parametrize("step", [".well-known", ".well-known/acme-challenge"])
@@ -134,9 +134,8 @@ def test_what_cannot_be_written_is_not_delivered(tmp_path: Path, obstacle: str) 
         root.write_text("")
     elif obstacle == "taken":
         (folder(root) / TOKEN / "inside").mkdir(parents=True)
-    with pytest.raises(NotDelivered, match="cannot be written below") as failed:
-        with answering(Webroot({"*": root}), challenge()):
-            pytest.fail("it was answered")
+    with pytest.raises(NotDelivered) as failed, answering(Webroot({"*": root}), challenge()):
+        pytest.fail("it was answered")
     assert failed.value.code == "not-written"
     if obstacle == "taken":
         assert [path.name for path in folder(root).iterdir()] == [TOKEN]

@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import json
-import queue
-import threading
-from collections.abc import Iterator
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Query
@@ -14,7 +11,7 @@ from sqlmodel import col
 from starlette.responses import StreamingResponse
 
 from ca.access import Operation
-from ca.errors import Conflict, NotFound
+from ca.errors import NotFound
 from ca.ledger.checkpoint import Head, open_head
 from ca.ledger.reconcile import audit
 from ca.models import LedgerEntry
@@ -22,9 +19,9 @@ from pki.product import Product
 from pki.web.answered import EntryPage, EntryView, HeadView
 from pki.web.asked import PLAIN, VerifyRequest
 from pki.web.context import CallerDep, ProductDep
+from pki.web.lines import Line, Long, Say
 
 router = APIRouter(prefix="/ledger", tags=["ledger"])
-NDJSON = "application/x-ndjson"
 
 
 @router.get("/head", summary="The newest signed head")
@@ -71,42 +68,28 @@ def verify(product: ProductDep, caller: CallerDep, body: VerifyRequest) -> Strea
     caller.must(Operation.READ_LEDGER)
     ledger = product.installation.ledger
     kept = open_head(body.checkpoint, ledger.verifier) if body.checkpoint is not None else None
-    if not _ONE_AT_A_TIME.acquire(blocking=False):
-        raise Conflict("an audit is running already", code="audit-running", hint="it reads the whole store: wait")
-    said: Said = queue.SimpleQueue()
-    threading.Thread(target=_audit, args=(product, kept, said), name="ledger-audit", daemon=True).start()
-    return StreamingResponse(_lines(said), media_type=NDJSON)
+    return _AUDIT.answer(
+        lambda say: _audit(product, kept, say), lambda why: {"is_sound": False, "first": why, "findings": []}
+    )
 
 
-Said = queue.SimpleQueue[dict[str, Any] | None]
-_ONE_AT_A_TIME = threading.Lock()
+_AUDIT = Long("audit", "an audit is running already", "it reads the whole store: wait")
 
 
-def _audit(product: Product, kept: Head | None, said: Said) -> None:
-    """Run the audit, saying how far it is and what it came to. It ends by itself, whether or not anybody listens."""
-    try:
-        ledger = product.installation.ledger
-        ledger.sequence()
-        report = audit(
-            product.installation.store,
-            ledger.verifier,
-            kept=kept,
-            progress=lambda done, of: said.put({"checked": done, "of": of}),
-        )
-        findings = [{"kind": f.kind, "message": f.message, "position": f.position} for f in report.findings]
-        first = None if report.first is None else report.first.message
-        counts = {"entries": report.entries, "heads": report.heads, "certificates": report.certificates}
-        said.put({"is_sound": report.is_sound, "first": first, "findings": findings, **counts})
-    except Exception as error:  # noqa: BLE001 - the headers are sent: the stream has to say it
-        said.put({"is_sound": False, "first": f"the audit failed: {type(error).__name__}", "findings": []})
-    finally:
-        _ONE_AT_A_TIME.release()
-        said.put(None)
-
-
-def _lines(said: Said) -> Iterator[str]:
-    while (line := said.get()) is not None:
-        yield json.dumps(line) + "\n"
+def _audit(product: Product, kept: Head | None, say: Say) -> Line:
+    """Run the audit, saying how far it is. Returns what it came to."""
+    ledger = product.installation.ledger
+    ledger.sequence()
+    report = audit(
+        product.installation.store,
+        ledger.verifier,
+        kept=kept,
+        progress=lambda done, of: say({"checked": done, "of": of}),
+    )
+    findings = [{"kind": f.kind, "message": f.message, "position": f.position} for f in report.findings]
+    first = None if report.first is None else report.first.message
+    counts = {"entries": report.entries, "heads": report.heads, "certificates": report.certificates}
+    return {"is_sound": report.is_sound, "first": first, "findings": findings, **counts}
 
 
 def _body(raw: bytes) -> dict[str, Any]:

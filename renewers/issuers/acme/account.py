@@ -57,8 +57,8 @@ class Accounts:
                 f"the account of {self.config.name} is at {row.directory}, not at {self.config.directory}",
                 hint="give the other CA another name in the settings: a key is never shown to two CAs",
             )
-        pending = None if row.next_sealed_key is None else self._sealer.open(row.next_sealed_key, self._purpose)
-        key = self._sealer.open(row.sealed_key, self._purpose)
+        pending = None if row.next_sealed_key is None else self._sealer.unwrap(row.next_sealed_key, self._purpose)
+        key = self._sealer.unwrap(row.sealed_key, self._purpose)
         return Account(row.url, row.sealed_key, key, row.next_sealed_key, pending)
 
     def is_current(self, account: Account) -> bool:
@@ -77,7 +77,7 @@ class Accounts:
 
     def exchanging(self, account: Account, key: PrivateKey) -> bool:
         """An exchange for that key is about to begin. False if another has begun, or ended, meanwhile."""
-        sealed = self._sealer.seal(key, self._purpose)
+        sealed = self._sealer.wrap(key, self._purpose)
 
         def unit(tx: Transaction) -> bool:
             row = tx.execute(select(AcmeAccount).where(self._is_ours()).with_for_update()).one()
@@ -115,7 +115,7 @@ class Accounts:
         row = {
             "issuer": self.config.name,
             "directory": self.config.directory,
-            "sealed_key": self._sealer.seal(self.config.account_key_type.generate(), self._purpose),
+            "sealed_key": self._sealer.wrap(self.config.account_key_type.generate(), self._purpose),
             "key_made_at": now,
             "created_at": now,
         }

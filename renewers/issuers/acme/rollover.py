@@ -1,7 +1,7 @@
 """Exchanging an account's key (RFC 8555 section 7.3.5), and finding out how an exchange that was cut short ended.
 
-The next key is durable before the CA is asked; the old one goes only when the CA has said that it knows the next. A
-crash in between leaves two keys: the CA knows exactly one of them, and the next conversation asks it which.
+The next key is durable before the CA is asked; the old one goes only when the CA was seen to know the next. A crash in
+between leaves two keys: the CA knows exactly one of them, and the next conversation asks it which.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from ca.keys.algorithms import PrivateKey, spki
 from renewers.issuers.acme.account import Account, Accounts, find, register
 from renewers.issuers.acme.conversation import Conversation
 from renewers.issuers.acme.network import Message, as_jwk
+from renewers.issuers.acme.replies import nonsense
 
 
 def sign_in(ca: Conversation, accounts: Accounts) -> Account:
@@ -54,11 +55,14 @@ def _end(ca: Conversation, accounts: Accounts, account: Account) -> None:
         return
     content = Message(account=ca.account, oldKey=as_jwk(account.key).public_key().to_json())
     reply = ca.ask(url, ca.network.proof_of(key, content, url), "another key for our account")
-    if not reply.is_good and find(ca, key) != ca.account:  # it may have been taken before, and the answer lost
-        if reply.status < 500:
-            accounts.not_exchanged(account)
-        if reply.status == 409:
-            raise IssuerRefusal(f"{ca.config.name}: another account has that key already", code="key-in-use")
-        reply.check()
-    accounts.exchanged(account)
-    ca.network.speak_as(key, ca.account)
+    known_by = find(ca, key)  # a yes alone is not believed: Pebble says it to a key that it does not take
+    if known_by == ca.account:
+        accounts.exchanged(account)
+        ca.network.speak_as(key, ca.account)
+        return
+    if reply.status < 500:
+        accounts.not_exchanged(account)
+    if known_by is not None:
+        raise IssuerRefusal(f"{ca.config.name}: another account has that key already", code="key-in-use")
+    reply.check()
+    raise nonsense(reply.what, "a yes, and does not know that key")

@@ -1,0 +1,89 @@
+"""What of the floor that reaches out runs when: pieces of work for `pki/schedule.py`, and the runner of due work.
+
+None of them has state of its own; what is due stands in the tables, so that a beat that was missed is caught up and
+any replica may do any of it.
+"""
+
+from __future__ import annotations
+
+from ca.errors import CertwrightError
+from ca.store.lease import leased
+from pki.beats import Beat
+from pki.logs import logger
+from pki.product import Product
+from renewers import health, notices, watch
+from renewers.duties import DUTIES
+from renewers.inventory import ending, issued, own
+from renewers.runner import Runner
+from renewers.work import Claim
+
+log = logger(__name__)
+PAGE = 1000
+MOST_PAGES = 20
+"""How many pages one beat takes at most: others want the writer, too, and the next beat goes on."""
+
+
+def make_runner(product: Product) -> Runner:
+    """The runner of one process. What is not of our error tree reaches the log with its traceback."""
+    runner = Runner(product.lifecycle, DUTIES)
+    runner.on_error = _log_error
+    return runner
+
+
+def _log_error(claim: Claim, error: Exception) -> None:
+    if isinstance(error, CertwrightError):
+        log.warning("work-refused", kind=claim.kind, subject=claim.subject, code=error.code, reason=error.message)
+    else:
+        log.error("work-broke", kind=claim.kind, subject=claim.subject, exc_info=error)
+
+
+def track_issued(product: Product) -> None:
+    """Track what our own CA has issued and revoked."""
+    for _ in range(MOST_PAGES):
+        if issued.catch_up(product.lifecycle, limit=PAGE) < PAGE:
+            return
+
+
+def track_own(product: Product) -> None:
+    """Track our own authorities, their CRLs and the trust bundle."""
+    own.catch_up(product.lifecycle)
+
+
+def watch_lead_time(product: Product) -> None:
+    """See what has become due, late, urgent, critical or expired."""
+    for _ in range(MOST_PAGES):
+        if watch.watch_due(product.lifecycle, limit=PAGE) < PAGE:
+            return
+
+
+def tell_events(product: Product) -> None:
+    """Make one piece of work of each event for each webhook that wants it."""
+    for _ in range(MOST_PAGES):
+        if notices.fan_out(product.lifecycle, limit=PAGE) < PAGE:
+            return
+
+
+def check_issuers(product: Product) -> None:
+    """Ask public CAs whether they answer, before a renewal needs them; one replica does it for all."""
+    with leased(product.installation.store, "check-issuers", 300) as held:
+        if held is not None:
+            health.check_all(product.lifecycle)
+
+
+def prune_inventory(product: Product) -> None:
+    """Forget what ended long ago, and events that everybody has heard of."""
+    settings = product.settings
+    while ending.prune(product.lifecycle, settings.inventory.keep_ended):
+        continue
+    while notices.prune(product.lifecycle, settings.events.keep):
+        continue
+
+
+LIFECYCLE_BEATS = (
+    Beat("track-issued", 2, track_issued),
+    Beat("tell-events", 2, tell_events),
+    Beat("watch-lead-time", 5, watch_lead_time),
+    Beat("track-own", 60, track_own),
+    Beat("check-issuers", 600, check_issuers),
+    Beat("prune-inventory", 3600, prune_inventory),
+)
