@@ -17,7 +17,7 @@ from ca.x509.request import read_request
 from renewers.issuers import Memory, Obtained, Wanted
 
 RENEWER = Caller("system:renewers", Role.OPERATOR)
-DEFAULT_PROFILE = "edge"
+DEFAULT_PROFILE = "server"
 
 
 class InternalIssuer:
