@@ -184,9 +184,10 @@ class _Recording:
         fresh = {"current_id": tracked_id, "ari_start": None, "ari_end": None, "ari_chosen": None}
         tx.execute(update(Lineage).where(col(Lineage.id) == lineage.id).values(**fresh, ari_explanation=None))
         destinations = delivery.want(tx, lineage.id, tracked_id)
-        done = {"state": "issued" if destinations else "done", "finished_at": None if destinations else moment}
-        done |= {"tracked_id": tracked_id, "issued_at": moment, "issuer": self.issuer, "error": None}
+        done = {"state": "issued", "tracked_id": tracked_id, "issued_at": moment, "issuer": self.issuer, "error": None}
         tx.execute(update(Renewal).where(col(Renewal.id) == self.renewal_id).values(**done))
+        if not destinations:
+            delivery.conclude(tx, lineage.id)
         self._say(tx, tracked_id)
         self._plan(tx)
 

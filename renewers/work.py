@@ -226,7 +226,9 @@ def _is(kind: str, subject: str) -> ColumnElement[bool]:
 
 
 def _due(kinds: Sequence[str], limit: int) -> Select[Any]:
-    due = select(Work).where(IS_WAITING, col(Work.due_at) <= bindparam("now"), col(Work.kind).in_(kinds))
+    # Not the bare column: SQLite would then take the index by kind, and sort all that there is of each.
+    of_kinds = (col(Work.kind) + "").in_(kinds)
+    due = select(Work).where(IS_WAITING, col(Work.due_at) <= bindparam("now"), of_kinds)
     return due.order_by(col(Work.due_at)).limit(limit)
 
 

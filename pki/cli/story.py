@@ -16,6 +16,9 @@ REFERENCE = re.compile(r"#[0-9]+|(sha256:)?([0-9a-fA-F]{2}:?){32}")
 LONG = ("certificate", "chain", "places", "deliveries", "renewals", "destinations", "work", "replaced")
 """What has a table of its own, or is left to --json."""
 
+OURS = ("issued", "renewed")
+"""Sources of certificates that may be our own CA's, whose ledger entries are under their serial numbers."""
+
 
 @dataclass(frozen=True, slots=True)
 class Found:
@@ -42,8 +45,8 @@ def find(client: Client, what: str) -> Found:
                 raise
     row = client.get(named("/tracked", what))
     history = _history(client, row["identity"])
-    if row["source"] == "issued":
-        history = _history(client, row["serial"]) + history
+    if row["source"] in OURS:
+        history = sorted([*_history(client, row["serial"]), *history], key=lambda entry: int(entry["at"]))
     return Found(row["identity"], row, history, row["certificate"] or "", is_lineage=False)
 
 

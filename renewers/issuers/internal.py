@@ -11,13 +11,15 @@ from datetime import timedelta
 from ca import enrolment, issuance
 from ca.access import Caller, Role
 from ca.enrolment import Wish
-from ca.errors import IssuerUnavailable, Unavailable
+from ca.errors import Conflict, IssuerUnavailable, Unavailable
 from ca.installation import Installation
 from ca.x509.request import read_request
 from renewers.issuers import Memory, Obtained, Wanted
 
 RENEWER = Caller("system:renewers", Role.OPERATOR)
 DEFAULT_PROFILE = "server"
+AFTER_A_TWIN = 30
+"""Seconds until we ask again for what another attempt may still be answered with."""
 
 
 class InternalIssuer:
@@ -39,6 +41,11 @@ class InternalIssuer:
             issued = issuance.issue(decision, self._installation)
         except Unavailable as error:
             raise IssuerUnavailable(error.message, hint=error.hint) from error
+        except Conflict as error:
+            if error.code != "in-progress":
+                raise
+            # An attempt that died between its intent and its certificate; `ca.recording` gives such up after a while.
+            raise IssuerUnavailable(error.message, code=error.code, retry_after=AFTER_A_TWIN) from error
         return Obtained(issued.certificate, issued.chain)
 
     def check(self) -> None:

@@ -25,6 +25,7 @@ from ca.x509.bundle import pem_certificate
 from tests import rig
 from tests.fuzz import api_words as words
 from tests.fuzz.api_cases import Case
+from tests.fuzz.api_living import NOUNS, Inventory
 from tests.fuzz.api_wire import Answer, Ask
 from tests.fuzz.api_words import FITTING, HOSTILE_NAMES
 from tests.fuzz.api_world import API, Caller, World, pem_request
@@ -55,6 +56,7 @@ class Living:
         self._target: Known | None = None
         self._boldness = 0.0
         self._adopted = 0
+        self.inventory = Inventory(chance, self._one)
         self.certificates: list[Known] = []
         self.tokens: list[str] = []
         self.authorities: list[str] = []
@@ -67,10 +69,18 @@ class Living:
         self._own_key = self._target = None
         method, _, path = case.operation.partition(" ")
         noun = path.removeprefix(API).split("/")[1]
-        places = {name: quote(self._place(noun, name, caller, path), safe="") for name in case.path}
+        is_inventory = noun in NOUNS
+        places = {
+            name: quote(
+                self.inventory.place(noun, method) if is_inventory else self._place(noun, name, caller, path), safe=""
+            )
+            for name in case.path
+        }
         query, headers = case.query, dict(case.headers)
         if path in (f"{API}/certificates", f"{API}/ledger/entries"):
             query = {**(query if self._is_odd() else {}), **self._query(caller)}
+        elif is_inventory and not path.endswith("/plan"):
+            query = {**(query if self._is_odd() else {}), **self.inventory.query(noun, method)}
         if is_bold and self._chance.random() < 0.12:
             headers["idempotency-key"] = self._chance.choice(words.IDEMPOTENCY_KEYS)
         body = self._body(f"{method} {path.removeprefix(API)}", case, caller) if case.has_body else case.body
@@ -98,6 +108,7 @@ class Living:
         if answer.status not in (200, 201) or not answer.headers.get("content-type", "").startswith("application/json"):
             return
         content = json.loads(answer.body)
+        self.inventory.hear(ask.operation.replace(API, ""), content)
         match ask.operation.replace(API, ""):
             case "POST /certificates" | "POST /certificates/{serial}/renew" if "certificate" in content:
                 self.certificates.append(Known(content["serial"], caller.identity, self._own_key))
@@ -184,7 +195,8 @@ class Living:
             "POST /ledger/verify": self._verify,
             "POST /keys/block": self._block,
         }
-        body = makers[operation](caller)
+        about = self.inventory.body(operation)
+        body = makers[operation](caller) if about is None else about
         own = case.body if isinstance(case.body, dict) else {}
         strange = [name for name in own if name not in ("filter", "crl_shards")]
         if strange and self._chance.random() < self._boldness / 3:

@@ -22,14 +22,21 @@ from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 
 from ca.access import Role
-from ca.keys import software
+from ca.keys import sealed, software
 from ca.x509.bundle import pem_certificate
+from pki.catching_up import catch_up
 from pki.initialise import InitPlan, initialise
 from pki.product import Product
 from pki.web.app import create_app
 from pki.web.identity import CERTIFICATE, LOCAL
+from renewers.discovery import record
+from renewers.inventory.facts import read_certificate
+from renewers.inventory.track import track
 from tests import rig
+from tests.fuzz.api_living import PLACE, STANDING
+from tests.fuzz.api_outside import shut_off, with_another_issuer
 from tests.fuzz.api_wire import Answer, Ask, exchange
+from tests.renewers.listeners import make
 
 API = "/api/v1"
 GRANT = '[{profile = "client", name = "email:operator@example.internal", role = "operator"}]'
@@ -116,6 +123,21 @@ class World:
         self.callers["wrong secret"] = Caller("wrong secret", None, headers={b"authorization": secret[:-8] + b"A" * 8})
         for name in HELD:
             await self.give_certificate(name)
+        await self._stock()
+
+    async def _stock(self) -> None:
+        """Let there be something in the inventory that the campaign never takes away."""
+        owner = {"name": STANDING["owners"], "email": "all@example.internal"}
+        lineage = {"name": STANDING["lineages"], "names": ["standing.edge.example.internal"]}
+        settings = {"directory": "/nonexistent/standing"}
+        destination = {"name": STANDING["destinations"], "lineage": STANDING["lineages"], "settings": settings}
+        for path, body in (("owners", owner), ("lineages", lineage), ("destinations", destination)):
+            await self.by_local(f"{API}/{path}", body)
+        catch_up(self.product)
+        facts = read_certificate(make("standing.example").der)
+        self.product.installation.store.write(
+            lambda tx: record.saw(tx, PLACE, track(tx, facts, source="scanned"), found_by="test")
+        )
 
     def adopt(self, name: str, token: Mapping[str, Any]) -> None:
         """Make a caller of a token that was just answered."""
@@ -173,11 +195,14 @@ def open_world(store_url: str = "") -> Iterator[World]:
         tempfile.TemporaryDirectory(prefix="certwright-fuzz-") as directory,
         mock.patch.dict(os.environ, clean, clear=True),
         mock.patch.object(software, "SCRYPT_N", 1 << 4),
+        mock.patch.object(sealed, "SCRYPT_N", 1 << 4),
+        shut_off(),
         _listening(seen),
     ):
         state = Path(directory) / "state"
         initialise(state, plan)
         with Product.open(state) as product:
+            with_another_issuer(product)
             yield World(product, seen)
 
 

@@ -9,14 +9,14 @@ from typing import Any
 import pytest
 
 from ca import access, policy
-from pki.web.api import tokens
+from pki.web.api import owners, tokens
 from tests.fuzz import api
 from tests.fuzz.api import Report
 from tests.fuzz.api_cases import make_corpus
 from tests.fuzz.api_damage import damaged
 from tests.fuzz.api_wire import Ask
 
-COUNT = 500
+COUNT = 700
 KINDS = {
     "nothing fails": ("escaped", "status"),
     "a refusal is a problem document": ("problem",),
@@ -69,10 +69,11 @@ def _raise(*_arguments: Any) -> Any:
     ("count", "target", "name", "broken", "expected"),
     [
         (140, tokens, "caller_view", _raise, "escaped: RuntimeError"),
-        (400, policy, "judge", lambda *_arguments: [], "unsound: "),
-        (230, access.Caller, "must", lambda *_arguments: None, "right: "),
+        (260, owners, "owner_view", _raise, "escaped: RuntimeError"),
+        (550, policy, "judge", lambda *_arguments: [], "unsound: "),
+        (300, access.Caller, "must", lambda *_arguments: None, "right: "),
     ],
-    ids=["handler", "policy", "rights"],
+    ids=["handler", "inventory", "policy", "rights"],
 )
 def test_the_campaign_is_awake(
     monkeypatch: pytest.MonkeyPatch, count: int, target: Any, name: str, broken: Callable[..., Any], expected: str

@@ -1,4 +1,4 @@
-"""The REST API of the floor that reaches out: owners, lineages, destinations, what is tracked, scans, forecasts, events.
+"""The REST API of the floor that reaches out: owners, lineages, destinations, what is tracked, scans, forecasts.
 
 A fresh installation with its own CA as the issuer is all that it takes. What is brought to a directory is looked at
 there; what is scanned is a TLS server on loopback.
@@ -185,7 +185,10 @@ REFUSED: dict[str, tuple[str, str, dict[str, Any], int, str]] = {
         *(400, "bad-settings"),
     ),
     "a place that is taken": ("POST", "/destinations", {"name": "web", "lineage": "pay"}, 400, "bad-settings"),
-    "no such publisher": ("POST", "/destinations", {"name": "x", "lineage": "pay", "publisher": "x"}, 400, "bad-publisher"),
+    "no such publisher": (
+        *("POST", "/destinations", {"name": "x", "lineage": "pay", "publisher": "x"}),
+        *(400, "bad-publisher"),
+    ),
     "no probe": ("PATCH", "/destinations/web", {"probe": "a:b:c"}, 400, "bad-probe"),
     "no certificate yet": ("POST", "/destinations/web/deliver", {}, 409, "nothing-to-deliver"),
     "no such destination": ("DELETE", "/destinations/none", {}, 404, "unknown-destination"),

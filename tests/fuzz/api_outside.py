@@ -1,0 +1,71 @@
+"""What a campaign finds in place of the world outside: a directory that is none, endpoints that show nothing, a CA.
+
+A flipped bit in an address or a path must not reach anybody: settings of destinations are read as strictly as ever,
+but what is brought there stays in memory, and no endpoint is ever connected to.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from dataclasses import replace
+from itertools import islice
+from typing import Any
+from unittest import mock
+
+from ca.errors import NotDelivered
+from ca.keys.algorithms import PrivateKey
+from pki import catalog
+from pki.product import Product
+from renewers import handshake
+from renewers.discovery import run
+from renewers.discovery.scan import Unseen
+from renewers.discovery.targets import Target
+from renewers.issuers.memory import MemoryIssuer
+from renewers.publishers import Publisher
+from renewers.publishers.filesettings import read_settings
+from renewers.publishers.memory import PLACES, MemoryPublisher, Place
+
+MOST_LOOKED_AT = 20
+
+
+class Rolling(MemoryIssuer):
+    """A throwaway CA at which we have an account."""
+
+    def roll_key(self, key: PrivateKey | None = None) -> None:
+        """It has none to exchange, and says nothing of it."""
+
+
+def make_checked(settings: Mapping[str, Any]) -> Publisher:
+    """A directory as far as its settings go; what is brought there stays in memory."""
+    config = read_settings(settings)
+    return MemoryPublisher(PLACES.setdefault(config.directory, Place()), {})
+
+
+def scan_nothing(targets: Iterable[Target], **_pace: Any) -> Iterator[Unseen]:
+    """The first of the targets, none of which answers."""
+    yield from (Unseen(target, "unreachable", "nobody is there") for target in islice(targets, MOST_LOOKED_AT))
+
+
+def look_at_nothing(*_where: Any, **_how: Any) -> Any:
+    """Nobody is there."""
+    raise NotDelivered("nobody is there")
+
+
+@contextmanager
+def shut_off() -> Iterator[None]:
+    """Nothing goes out while the block lasts."""
+    with ExitStack() as stack:
+        stack.enter_context(mock.patch.object(catalog, "PUBLISHERS", {"files": make_checked}))
+        stack.enter_context(mock.patch.object(run, "scan", scan_nothing))
+        stack.enter_context(mock.patch.object(handshake, "look", look_at_nothing))
+        try:
+            yield
+        finally:
+            PLACES.clear()
+
+
+def with_another_issuer(product: Product) -> None:
+    """Let there be a second CA, called `rolling`."""
+    lifecycle = product.lifecycle
+    product.lifecycle = replace(lifecycle, issuers={**lifecycle.issuers, "rolling": Rolling()})
