@@ -145,12 +145,16 @@ class IssuerRefusal(Refusal):
     """A CA that we asked says no, for a reason that time does not mend: a person has to."""
 
     code = "issuer-refused"
+    about: str | None = None
+    """The one name that it is about, if it is about one: `dns:api.example`."""
 
 
 class IssuerUnavailable(Unavailable):
     """A CA that we asked cannot answer now. `retry_after` is in seconds, if it said so."""
 
     code = "issuer-unavailable"
+    about: str | None = None
+    """The one name that it is about, if it is about one: `dns:api.example`."""
 
     def __init__(
         self, message: str, *, code: str | None = None, hint: str | None = None, retry_after: int | None = None

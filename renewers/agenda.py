@@ -94,9 +94,9 @@ def _chosen(standing: str | None) -> Select[Work]:
         case Standing.DUE:
             return select(Work).where(col(Work.id).in_(due))
         case Standing.FAILING:
-            return select(Work).where(_IS_FAILING, IS_WAITING)
+            return select(Work).where(col(Work.id).in_(failing), IS_WAITING)
         case Standing.STOPPED:
-            return select(Work).where(_IS_FAILING, col(Work.state) == STOPPED)
+            return select(Work).where(col(Work.id).in_(failing), col(Work.state) == STOPPED)
     hint = ", ".join(one for one in Standing if one is not Standing.HELD)
     raise BadRequest("work does not stand like that", code="bad-standing", hint=hint)
 

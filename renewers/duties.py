@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from types import MappingProxyType
 
-from renewers import delivery, notices, renewal, suggestions
+from renewers import delivery, notices, renewal, setback, suggestions
 from renewers.discovery import looks
 from renewers.runner import Duty
 
 DUTIES: Mapping[str, Duty] = MappingProxyType(
     {
-        "renew": Duty(renewal.renew, renewal.failed),
+        "renew": Duty(renewal.renew, setback.failed),
         "ask-window": Duty(suggestions.ask_window),
         "deliver": Duty(delivery.deliver, delivery.failed),
         "look": Duty(looks.look_again),

@@ -7,6 +7,7 @@ waiting would be worse. The `Memory` of a renewal is its row.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,6 +20,7 @@ from ca import certificates, clock
 from ca.errors import IssuerUnavailable, Misconfigured, NotDelivered, Refusal
 from ca.store import Store, Transaction
 from ca.store.commit import StaleChange
+from ca.x509.names import Name
 from renewers import health, planning, work
 from renewers.inventory.facts import Facts, read_certificate
 from renewers.issuers import Obtained, Wanted
@@ -42,6 +44,7 @@ class Answered:
     issuer: str
     obtained: Obtained
     csr: bytes
+    names: tuple[Name, ...]
     started_at: int
 
 
@@ -109,13 +112,13 @@ def obtain(lifecycle: Lifecycle, renewal_id: int, claim: Claim) -> Answered:
             refusal = error
         else:
             health.succeeded(lifecycle.store, name)
-            return Answered(name, obtained, renewal.csr, renewal.started_at)
+            return Answered(name, obtained, renewal.csr, found.wanted, renewal.started_at)
         if memory.is_finalized:
             break
     raise trouble or refusal or Misconfigured(f"{found.lineage.name} names no issuer that exists")
 
 
-def check(answered: Answered, found: Situation) -> Facts:
+def check(answered: Answered, wanted: Sequence[Name]) -> Facts:
     """What the certificate says, if it is the one that was wanted. `IssuerUnavailable` says what is wrong with it."""
     name = answered.issuer
     facts = read_certificate(answered.obtained.certificate)
@@ -123,7 +126,7 @@ def check(answered: Answered, found: Situation) -> Facts:
     request = x509.load_der_x509_csr(answered.csr)
     if leaf.public_key() != request.public_key():
         raise _nonsense(name, "a certificate for another key")
-    if set(certificates.names_of(leaf)) != set(found.names):
+    if set(certificates.names_of(leaf)) != set(wanted):
         raise _nonsense(name, f"other names than were asked for: {', '.join(facts.names[:5])}")
     if not facts.not_before - 3600 <= clock.timestamp() < facts.not_after:
         raise _nonsense(name, "a certificate that is not valid now; are the clocks right?")
@@ -151,7 +154,7 @@ def _nonsense(issuer: str, what: str) -> IssuerUnavailable:
 def _wanted(lifecycle: Lifecycle, renewal: Any, found: Situation) -> Wanted:
     return Wanted(
         reference=f"renewal-{renewal.id}",
-        names=found.names,
+        names=found.wanted,
         csr=renewal.csr,
         profile=found.lineage.profile,
         lifetime=found.lineage.lifetime,

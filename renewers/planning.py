@@ -39,6 +39,12 @@ class Situation:
         return tuple(names.parse(text) for text in json.loads(self.lineage.names))
 
     @property
+    def wanted(self) -> tuple[Name, ...]:
+        """The names of the renewal that is under way: all, but for those that it goes without."""
+        left_out = set(json.loads(self.open.left_out)) if self.open is not None else set()
+        return tuple(name for name in self.names if str(name) not in left_out)
+
+    @property
     def issuers(self) -> tuple[str, ...]:
         """Who is asked, in this order; empty for the policy's."""
         return tuple(json.loads(self.lineage.issuers))

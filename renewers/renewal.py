@@ -23,20 +23,16 @@ from ca.keys.algorithms import KeyType, PrivateKey
 from ca.ledger import log
 from ca.store import Transaction
 from ca.x509.bundle import pem_chain
-from ca.x509.request import make_request
-from renewers import alarms, delivery, events, lead_time, ordering, planning, work
-from renewers.alarms import BY, Trouble
+from ca.x509.request import make_request, read_request
+from renewers import delivery, events, ordering, planning, setback, work
+from renewers.alarms import BY
 from renewers.inventory import track
 from renewers.inventory.facts import Facts
 from renewers.issuers import Obtained, SuggestsWindow
 from renewers.lifecycle import Lifecycle
 from renewers.models import Lineage, Renewal
 from renewers.planning import Situation
-from renewers.work import Claim, Failed
-
-FAILING, STOPPED = "renewal-failing", "renewal-stopped"
-SOON, OVER = 600, 3600
-"""Seconds between attempts at least, however little is left; and once it has expired: a CA counts failures."""
+from renewers.work import Claim
 
 
 def renew(lifecycle: Lifecycle, claim: Claim) -> None:
@@ -53,13 +49,13 @@ def renew(lifecycle: Lifecycle, claim: Claim) -> None:
         return
 
     # 2. Make the key and the request, durable before anybody is asked.
-    renewal_id = found.open.id if found.open is not None else _begin(lifecycle, found, due.reason, claim)
+    renewal_id = _under_way(lifecycle, found, due.reason, claim)
 
     # 3. Ask the issuers, in their order, until one has signed.
     answered = ordering.obtain(lifecycle, renewal_id, claim)
 
     # 4. Believe nothing of what came back: it is for this key and these names, it lives, its chain holds.
-    facts = ordering.check(answered, found)
+    facts = ordering.check(answered, answered.names)
 
     # 5. Record it, have it delivered, and plan the next time: one transaction, refused to who is no longer the holder.
     lifecycle.store.write(_Recording(lifecycle, found, renewal_id, answered.obtained, facts, answered.issuer, claim))
@@ -79,8 +75,7 @@ def now(lifecycle: Lifecycle, caller: Caller, lineage_id: int, *, reason: str = 
             f"{found.lineage.name} is not renewed by this installation but by its {_who(found.lineage.mode)}",
             code="not-ours-to-renew",
         )
-    if found.open is None:
-        _begin(lifecycle, found, reason, None)
+    _under_way(lifecycle, found, reason, None)
 
     def unit(tx: Transaction) -> bool:
         log.append(tx, "renewal-asked", found.lineage.name, caller.identity, reason=reason)
@@ -89,45 +84,26 @@ def now(lifecycle: Lifecycle, caller: Caller, lineage_id: int, *, reason: str = 
     return lifecycle.store.write(unit)
 
 
-def failed(lifecycle: Lifecycle, tx: Transaction, claim: Claim, error: Exception) -> Failed:
-    """A renewal failed: plan the next attempt by what is left of the certificate, and say so."""
-    found = planning.situation(tx.connection, int(claim.subject))
-    if found is None:
-        return work.fail(tx, claim, error)
-    moment = clock.timestamp()
-    longest, severity = None, "warning"
-    if found.current is not None:
-        left = max(found.current.not_after - moment, 0)
-        longest = max(left // 8, SOON) if left else OVER
-        stage = lead_time.stage(planning.milestones(tx.connection, found, lifecycle), moment)
-        severity = {"urgent": "error", "critical": "critical", "expired": "critical"}.get(stage, severity)
-    result = work.fail(tx, claim, error, longest=longest)
-    is_final = result.next_at is None
-    if found.open is not None:
-        tx.execute(update(Renewal).where(col(Renewal.id) == found.open.id).values(error=work.describe(error)))
-    message = f"{found.lineage.name} cannot be renewed: {work.describe(error)}"
-    hint = getattr(error, "hint", None) or "certwright renew now, once the cause is mended"
-    kind = STOPPED if is_final else FAILING
-    severity = "error" if is_final and severity == "warning" else severity
-    trouble = Trouble(kind, found.lineage.name, severity, message, hint, found.lineage.owner_id, result.since)
-    alarms.raise_alarm(tx, trouble)
-    lifecycle.count(
-        "renewals", found.open.issuer if found.open is not None else "", "stopped" if is_final else "failed"
-    )
-    return result
+def _under_way(lifecycle: Lifecycle, found: Situation, reason: str, claim: Claim | None) -> int:
+    """The renewal that was begun, if it is for the names that are wanted now; else a new one."""
+    if found.open is not None and set(read_request(found.open.csr).names) == set(found.wanted):
+        return int(found.open.id)
+    return _begin(lifecycle, found, reason, claim)
 
 
 def _begin(lifecycle: Lifecycle, found: Situation, reason: str, claim: Claim | None) -> int:
     """Open the renewal: its key, sealed, and its request."""
     lineage, moment = found.lineage, clock.timestamp()
     key, made_at = _key(lifecycle, found, moment)
-    pem = make_request(key, None, found.names)
+    pem = make_request(key, None, found.wanted)
+    left_out = found.open.left_out if found.open is not None else "[]"
     row = {
         "lineage_id": lineage.id,
         "state": "open",
         "reason": reason,
         "issuer": "",
         "replaces_id": lineage.current_id,
+        "left_out": left_out,
         "csr": x509.load_pem_x509_csr(pem.encode()).public_bytes(Encoding.DER),
         "sealed_key": lifecycle.sealer.wrap(key, purpose(lineage.id)),
         "key_made_at": made_at,
@@ -137,6 +113,8 @@ def _begin(lifecycle: Lifecycle, found: Situation, reason: str, claim: Claim | N
     def unit(tx: Transaction) -> int:
         if claim is not None:
             work.check(tx, claim)
+        open_ = (col(Renewal.lineage_id) == lineage.id, col(Renewal.state) == "open")
+        tx.execute(update(Renewal).where(*open_).values(state="abandoned", sealed_key=None, finished_at=moment))
         return int(tx.execute(insert(Renewal).values(**row).returning(col(Renewal.id))).scalar_one())
 
     return lifecycle.store.write(unit)
@@ -195,11 +173,13 @@ class _Recording:
         name, facts = self.found.lineage.name, self.facts
         details: dict[str, Any] = {"issuer": self.issuer, "serial": facts.serial, "not_after": facts.not_after}
         details["sha256"] = facts.identity.removeprefix("sha256:")
-        message = f"{name} has a new certificate from {self.issuer}"
+        left_out = json.loads(self.found.open.left_out) if self.found.open is not None else []
+        without = f", without {', '.join(left_out)}" if left_out else ""
+        message = f"{name} has a new certificate from {self.issuer}{without}"
         events.record(tx, "certificate-renewed", name, message, **details, tracked=tracked_id)
-        log.append(tx, "certificate-renewed", name, BY, **details, names=json.loads(self.found.lineage.names))
-        alarms.clear_alarm(tx, FAILING, name)
-        alarms.clear_alarm(tx, STOPPED, name)
+        log.append(tx, "certificate-renewed", name, BY, **details, names=list(facts.names))
+        if not left_out:
+            setback.recovered(tx, name)
 
     def _plan(self, tx: Transaction) -> None:
         found = planning.situation(tx.connection, self.found.lineage.id)

@@ -128,6 +128,7 @@ def _row(name: str, key: str, entry: Entry) -> dict[str, Any]:
         "key_type": "",
         "key_age": 0,
         "window": "",
+        "may_shrink": False,
         "created_at": clock.timestamp(),
         "created_by": "system:inventory",
     }

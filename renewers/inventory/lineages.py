@@ -187,6 +187,7 @@ def _values(tx: Transaction, plan: LineagePlan) -> dict[str, Any]:
         "key_age": plan.key_age,
         "lifetime": plan.lifetime,
         "window": plan.window,
+        "may_shrink": plan.may_shrink,
     }
 
 
@@ -200,7 +201,7 @@ def _plan(tx: Transaction, row: Any) -> LineagePlan:
             found.append(names.parse(text))
         except BadRequest:
             continue
-    return LineagePlan(row.name, tuple(found), row.mode, tuple(json.loads(row.issuers)), *kept, owner)
+    return LineagePlan(row.name, tuple(found), row.mode, tuple(json.loads(row.issuers)), *kept, owner, row.may_shrink)
 
 
 def _known(tx: Transaction, plan: LineagePlan, key: str) -> Any:

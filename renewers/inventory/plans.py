@@ -39,6 +39,8 @@ class LineagePlan:
     window: str = ""
     """A maintenance window by its name; empty: any time."""
     owner: str | None = None
+    may_shrink: bool = False
+    """Whether, when time runs out, it is renewed without a name that cannot be proved, for the sake of the rest."""
 
 
 def check(lifecycle: Lifecycle, plan: LineagePlan, before: LineagePlan | None = None) -> None:

@@ -63,6 +63,7 @@ class Lineage(SQLModel, table=True):
     key_age: int = Field(sa_type=BigInteger)
     lifetime: int | None = Field(default=None, sa_type=BigInteger)
     window: str = Field(sa_type=Text)
+    may_shrink: bool = False
     current_id: int | None = Field(default=None, sa_type=Id)
     ari_start: int | None = Field(default=None, sa_type=BigInteger)
     ari_end: int | None = Field(default=None, sa_type=BigInteger)

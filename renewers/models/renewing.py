@@ -41,7 +41,10 @@ class Work(SQLModel, table=True):
 
 
 class Renewal(SQLModel, table=True):
-    """One renewal of one lineage, from its key to its end. A lineage has at most one that is `open`."""
+    """One renewal of one lineage, from its key to its end. A lineage has at most one that is `open`.
+
+    `left_out` are names that it goes without, since they could not be proved and time was running out.
+    """
 
     __tablename__ = "renewal"
     __table_args__ = (
@@ -62,6 +65,7 @@ class Renewal(SQLModel, table=True):
     reason: str = Field(sa_type=Text)
     issuer: str = Field(sa_type=Text)
     replaces_id: int | None = Field(default=None, sa_type=Id)
+    left_out: str = Field(default="[]", sa_type=Text)
     csr: bytes = Field(sa_type=LargeBinary)
     sealed_key: bytes | None = Field(default=None, sa_type=LargeBinary)
     key_made_at: int = Field(sa_type=BigInteger)

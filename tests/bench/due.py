@@ -48,9 +48,9 @@ def run(*, quick: bool) -> None:
 def _measure(store: Store, size: int) -> None:
     now = clock.timestamp()
     lifecycle = Lifecycle(rig.make_installation(store, with_hierarchy=False), Sealer(Secret("bench"), bytes(16)))
-    _fill(store, Tracked, size, lambda place: _tracked(place, now))
-    _fill(store, Work, size, lambda place: _work(place, now))
-    _fill(store, Lineage, 1000, _lineage)
+    fill(store, Tracked, size, lambda place: tracked_row(place, now))
+    fill(store, Work, size, lambda place: work_row(place, now))
+    fill(store, Lineage, 1000, _lineage)
     label = f"{size:>9,} stored:"
     found = statistics.median(wall(lambda: _find(store, now)) for _ in range(ROUNDS))
     show(Figure(f"{label} find the next {DUE:,} that are due", found * 1e3, "ms", BUDGET))
@@ -81,18 +81,24 @@ def _look(lifecycle: Lifecycle, now: int) -> float:
     return taken
 
 
-def _fill(store: Store, model: type[SQLModel], count: int, row: Callable[[int], dict[str, Any]]) -> None:
+def fill(store: Store, model: type[SQLModel], count: int, row: Callable[[int], dict[str, Any]]) -> None:
+    """Nothing but `count` rows of a table."""
     store.write(lambda tx: tx.execute(delete(model)) and None)
-    for start in range(0, count, PAGE):
+    append(store, model, range(count), row)
+
+
+def append(store: Store, model: type[SQLModel], places: range, row: Callable[[int], dict[str, Any]]) -> None:
+    """More rows of a table."""
+    for start in range(places.start, places.stop, PAGE):
 
         def unit(tx: Transaction, start: int = start) -> None:
-            for place in range(start, min(start + PAGE, count)):
+            for place in range(start, min(start + PAGE, places.stop)):
                 tx.add(model, row(place))
 
         store.write(unit)
 
 
-def _tracked(place: int, now: int) -> dict[str, Any]:
+def tracked_row(place: int, now: int) -> dict[str, Any]:
     """The first thousand are due; the others come due over the next weeks."""
     start = now - place % (LIFE // 2)
     texts = {"kind": "certificate", "source": "renewed", "issuer": "CN=Issuing", "key_type": "p256"}
@@ -114,7 +120,7 @@ def _tracked(place: int, now: int) -> dict[str, Any]:
     }
 
 
-def _work(place: int, now: int) -> dict[str, Any]:
+def work_row(place: int, now: int) -> dict[str, Any]:
     due = now - 10 if place < DUE else now + 86400 + place % (30 * DAY)
     lease = {"state": "waiting", "holder": None, "fence": 0, "attempts": 0}
     return {"kind": "renew", "subject": str(place), "due_at": due, "due_since": due, **lease}

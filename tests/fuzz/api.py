@@ -59,10 +59,11 @@ WEIGHTS = {
     "POST /api/v1/authorities/import": 0.5,
     "POST /api/v1/profiles/{name}/lint": 0.3,
     "POST /api/v1/ledger/verify": 0.15,
+    "POST /api/v1/authorities/{name}/state": 2.0,
     "POST /api/v1/renewals/run": 0.5,
     "GET /api/v1/renewals/plan": 0.5,
 }
-"""1 for every other operation. The last four read or make a lot for one answer."""
+"""1 for every other operation. The smallest read or make a lot for one answer."""
 OPENING = 3
 """How often every operation is asked, first of all, by somebody who may do everything."""
 SHOWN_OF_A_KIND = 3

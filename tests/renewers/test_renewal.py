@@ -341,3 +341,69 @@ def test_an_rsa_lineage_gets_rsa_keys(here: World) -> None:
         lineage = here.lineage(key_type=KeyType.RSA2048)
     here.drain()
     assert here.current(lineage).key_type == "RSA-2048"
+
+
+def unprovable(name: str) -> IssuerUnavailable:
+    """A validation that fails for one name."""
+    error = IssuerUnavailable(f"{name} does not answer", code="validation-failed")
+    error.about = f"dns:{name}"
+    return error
+
+
+def test_one_name_that_cannot_be_proved_does_not_take_the_others_down(here: World) -> None:
+    """Where the lineage may shrink: said at once, left out when time runs out, tried again as a whole (row 77)."""
+    with clock.pinned(NOON):
+        lineage = here.lineage("www.example.org", "old.example.org", issuers=("first",), may_shrink=True)
+    here.drain()
+    first = here.current(lineage)
+
+    def mood(wanted: Wanted) -> None:
+        if any(name.value == "old.example.org" for name in wanted.names):
+            raise unprovable("old.example.org")
+
+    here.issuers["first"]._trouble = mood
+    for hours in range(54 * 24, 90 * 24, 6):
+        here.drain(NOON + timedelta(hours=hours))
+        if here.row(lineage).current_id != first.id:
+            break
+    second = here.current(lineage)
+    assert (first.not_after - second.not_before) / DAY > 10
+    assert {row.name for row in here.rows(TrackedName, col(TrackedName.tracked_id) == second.id)} == {
+        "dns:www.example.org"
+    }
+    assert "renewal-failing" in here.alarms()
+    asked = here.issuers["first"].asked
+    here.drain(NOON + timedelta(days=91))
+    assert here.issuers["first"].asked > asked
+    here.issuers["first"]._trouble = lambda _wanted: None
+    for days in range(92, 96):
+        here.drain(NOON + timedelta(days=days))
+    third = here.current(lineage)
+    assert len(here.rows(TrackedName, col(TrackedName.tracked_id) == third.id)) == 2
+    assert here.alarms() == {}
+
+
+def test_a_lineage_that_may_not_shrink_waits_for_all_its_names(here: World) -> None:
+    """By default nobody gets a certificate that lacks a name."""
+    with clock.pinned(NOON):
+        lineage = here.lineage("www.example.org", "old.example.org", issuers=("first",))
+    here.moods["first"].always = unprovable("old.example.org")
+    for days in range(20):
+        here.drain(NOON + timedelta(days=days))
+    assert here.row(lineage).current_id is None
+
+
+def test_names_that_change_while_it_is_tried_begin_it_anew(here: World) -> None:
+    """The request of the old names is given up with its key."""
+    with clock.pinned(NOON):
+        lineage = here.lineage(issuers=("first",))
+    here.moods["first"].errors = [unprovable("www.example.org")]
+    here.drain()
+    later = NOON + timedelta(hours=1)
+    with clock.pinned(later):
+        lineages.change(here.lifecycle, rig.ADMIN, "www.example.org", lambda plan: _with(plan, "api.example.org"))
+    here.drain(later)
+    given_up, done = here.renewals(lineage)
+    assert (given_up.state, given_up.sealed_key) == ("abandoned", None)
+    assert done.state == "done"
+    assert len(here.rows(TrackedName)) == 2

@@ -78,6 +78,7 @@ class ValidationFailed(IssuerUnavailable):
     def __init__(self, message: str, name: Name, *, final: IssuerRefusal | None = None) -> None:
         super().__init__(message)
         self.name = name
+        self.about = str(name)
         self.final = final
         """The refusal that it amounts to, where time mends nothing."""
 

@@ -118,6 +118,8 @@ class AcmeIssuer:
         except ValidationFailed as error:
             memory.keep(None)
             self._spend((error.name,), budget.FAILED)
+            if error.final is not None:
+                error.final.about = error.about
             raise error.final or error from None
         order = orders.settle(ca, order, wanted, until=PROVED)
         if order.status == "invalid":

@@ -44,6 +44,7 @@ def upgrade() -> None:
         sa.Column("key_age", sa.BigInteger(), nullable=False),
         sa.Column("lifetime", sa.BigInteger(), nullable=True),
         sa.Column("window", sa.Text(), nullable=False),
+        sa.Column("may_shrink", sa.Boolean(), nullable=False),
         sa.Column("current_id", _ID, nullable=True),
         sa.Column("ari_start", sa.BigInteger(), nullable=True),
         sa.Column("ari_end", sa.BigInteger(), nullable=True),

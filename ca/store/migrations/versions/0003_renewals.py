@@ -111,6 +111,7 @@ def upgrade() -> None:
         sa.Column("reason", sa.Text(), nullable=False),
         sa.Column("issuer", sa.Text(), nullable=False),
         sa.Column("replaces_id", _ID, nullable=True),
+        sa.Column("left_out", sa.Text(), nullable=False),
         sa.Column("csr", sa.LargeBinary(), nullable=False),
         sa.Column("sealed_key", sa.LargeBinary(), nullable=True),
         sa.Column("key_made_at", sa.BigInteger(), nullable=False),
