@@ -23,8 +23,8 @@ from renewers.planning import Situation
 from renewers.work import Claim, Failed
 
 FAILING, STOPPED = "renewal-failing", "renewal-stopped"
-SOON, OVER = 600, 3600
-"""Seconds between attempts at least, however little is left; and once it has expired: a CA counts failures."""
+SOON, OVER, LONG_OVER = 600, 4 * 3600, 7 * 86400
+"""Seconds between attempts at least, however little is left; at most, once it has expired; and until when that holds."""
 SEVERITIES = {Stage.URGENT: "error", Stage.CRITICAL: "critical", Stage.EXPIRED: "critical"}
 PATIENT = 3
 """Failures after which a lineage that has no certificate yet goes without a name."""
@@ -60,9 +60,11 @@ def _urgency(lifecycle: Lifecycle, tx: Transaction, found: Situation) -> tuple[S
     if found.current is None:
         return None, None
     moment = clock.timestamp()
-    left = max(found.current.not_after - moment, 0)
+    left = found.current.not_after - moment
     stage = lead_time.stage(planning.milestones(tx.connection, found, lifecycle), moment)
-    return stage, max(left // 8, SOON) if left else OVER
+    if left > 0:
+        return stage, max(left // 8, SOON)
+    return stage, OVER if left > -LONG_OVER else None
 
 
 def _leave_out(tx: Transaction, found: Situation, error: Exception, stage: Stage | None, result: Failed) -> str | None:
