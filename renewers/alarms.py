@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from sqlalchemy import ColumnElement, Row, and_, delete, func, select, tuple_, update
+from sqlalchemy import ColumnElement, Row, and_, bindparam, delete, func, select, tuple_, update
 from sqlalchemy.dialects.postgresql import insert  # its ON CONFLICT is SQLite's too
 from sqlmodel import col
 
@@ -60,8 +60,7 @@ def raise_alarm(tx: Transaction, trouble: Trouble) -> bool:
 
 def clear_alarm(tx: Transaction, kind: str, subject: str) -> bool:
     """Make sure that this is over. True if there was an alarm."""
-    gone = delete(Alarm).where(_is(kind, subject)).returning(Alarm)
-    found = tx.execute(gone).first()
+    found = tx.execute(_GONE, {"of_kind": kind, "about": one_line(subject)}).first()
     if found is None:
         return False
     details = {"alarm": kind, "since": found.since, "age": clock.timestamp() - found.since, "owner": found.owner_id}
@@ -107,6 +106,14 @@ def _say_raised(tx: Transaction, trouble: Trouble, since: int, age: int) -> None
     events.record(tx, "alarm-raised", trouble.subject, trouble.message, severity=trouble.severity, **details)
     told = {"alarm": trouble.kind, "severity": trouble.severity, "since": since}
     log.append(tx, "alarm-raised", one_line(trouble.subject), BY, **told)
+
+
+_GONE = (
+    delete(Alarm)
+    .where(col(Alarm.kind) == bindparam("of_kind"), col(Alarm.subject) == bindparam("about"))
+    .returning(Alarm)
+)
+"""Made once: whatever goes well clears the alarm that is not there."""
 
 
 def _is(kind: str, subject: str) -> ColumnElement[bool]:

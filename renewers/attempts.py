@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import insert, or_, select, update
+from sqlalchemy import BindParameter, bindparam, insert, or_, select, update
 from sqlmodel import col
 
 from ca import clock
@@ -28,6 +28,19 @@ delivered it and says nothing about whether it serves it."""
 THERE = (SEEN, DELIVERED)
 BEGUN, FAILED, ROLLED_BACK, INTERRUPTED = "begun", "failed", "rolled-back", "interrupted"
 """A delivery's outcomes, beside `seen` and `delivered`."""
+
+
+# Made once: every attempt asks for these, and to put a statement together costs more than to run it.
+_WHICH: BindParameter[int] = bindparam("which")
+_LINEAGE = select(Lineage).where(col(Lineage.id) == _WHICH).with_for_update()
+_LINEAGE_OF = select(col(Destination.lineage_id)).where(col(Destination.id) == _WHICH)
+_DESTINATION = select(Destination).where(col(Destination.id) == _WHICH).with_for_update()
+_WANTING = (
+    select(Destination)
+    .where(col(Destination.lineage_id) == _WHICH, col(Destination.wanted_id).is_not(None))
+    .order_by(col(Destination.rank), col(Destination.id))
+)
+_TRACKED = select(Tracked).where(col(Tracked.id) == _WHICH)
 
 
 @dataclass(slots=True)
@@ -60,7 +73,7 @@ class Attempt:
 
 def lock_lineage(tx: Transaction, lineage_id: int) -> Any | None:
     """The lineage's row, ours until the transaction ends."""
-    return tx.execute(select(Lineage).where(col(Lineage.id) == lineage_id).with_for_update()).first()
+    return tx.execute(_LINEAGE, {"which": lineage_id}).first()
 
 
 def begin(tx: Transaction, claim: Claim) -> Attempt | None:
@@ -194,19 +207,17 @@ def _unwanted(lineage: Any) -> Any:
 
 def _locked(tx: Transaction, destination_id: int) -> tuple[Any | None, Any | None]:
     """A destination and its lineage, both ours until the transaction ends; the lineage first, as everywhere."""
-    query = select(Destination).where(col(Destination.id) == destination_id)
-    found = tx.execute(query).first()
+    of = {"which": destination_id}
+    found = tx.execute(_LINEAGE_OF, of).first()
     if found is None:
         return None, None
     lineage = lock_lineage(tx, found.lineage_id)
-    return tx.execute(query.with_for_update()).first(), lineage
+    return tx.execute(_DESTINATION, of).first(), lineage
 
 
 def _missing(tx: Transaction, lineage_id: int) -> list[Any]:
     """Destinations that have to get something, the lowest rank first."""
-    of = select(Destination).where(col(Destination.lineage_id) == lineage_id, col(Destination.wanted_id).is_not(None))
-    rows = tx.execute(of.order_by(col(Destination.rank), col(Destination.id))).all()
-    return [row for row in rows if not _is_there(row)]
+    return [row for row in tx.execute(_WANTING, {"which": lineage_id}) if not _is_there(row)]
 
 
 def _is_there(row: Any) -> bool:
@@ -222,7 +233,7 @@ def _same(now: Any, before: Any) -> bool:
 def _tracked(tx: Transaction, tracked_id: int | None) -> Any | None:
     if tracked_id is None:
         return None
-    return tx.execute(select(Tracked).where(col(Tracked.id) == tracked_id)).first()
+    return tx.execute(_TRACKED, {"which": tracked_id}).first()
 
 
 def _end(tx: Transaction, attempt: Attempt, now: int) -> None:

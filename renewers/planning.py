@@ -10,7 +10,7 @@ import json
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Connection, select
+from sqlalchemy import BindParameter, Connection, bindparam, select
 from sqlmodel import col
 
 from ca.x509 import names
@@ -60,16 +60,23 @@ class Due:
 
 def situation(connection: Connection, lineage_id: int) -> Situation | None:
     """How a lineage stands; None if there is none."""
-    lineage = connection.execute(select(Lineage).where(col(Lineage.id) == lineage_id)).first()
+    of = {"which": lineage_id}
+    lineage = connection.execute(_LINEAGE, of).first()
     if lineage is None:
         return None
     current, known = None, frozenset[str]()
     if lineage.current_id is not None:
-        current = connection.execute(select(Tracked).where(col(Tracked.id) == lineage.current_id)).first()
-        of = select(col(TrackedName.name)).where(col(TrackedName.tracked_id) == lineage.current_id)
-        known = frozenset(connection.execute(of).scalars())
-    under_way = select(Renewal).where(col(Renewal.lineage_id) == lineage_id, col(Renewal.state) == "open")
-    return Situation(lineage, current, known, connection.execute(under_way).first())
+        current = connection.execute(_CURRENT, {"which": lineage.current_id}).first()
+        known = frozenset(connection.execute(_NAMES, {"which": lineage.current_id}).scalars())
+    return Situation(lineage, current, known, connection.execute(_OPEN, of).first())
+
+
+# Made once: every step of every renewal asks for these.
+_WHICH: BindParameter[int] = bindparam("which")
+_LINEAGE = select(Lineage).where(col(Lineage.id) == _WHICH)
+_CURRENT = select(Tracked).where(col(Tracked.id) == _WHICH)
+_NAMES = select(col(TrackedName.name)).where(col(TrackedName.tracked_id) == _WHICH)
+_OPEN = select(Renewal).where(col(Renewal.lineage_id) == _WHICH, col(Renewal.state) == "open")
 
 
 def due(connection: Connection, found: Situation, lifecycle: Lifecycle, now: int) -> Due:

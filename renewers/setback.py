@@ -24,7 +24,7 @@ from renewers.work import Claim, Failed
 
 FAILING, STOPPED = "renewal-failing", "renewal-stopped"
 SOON, OVER, LONG_OVER = 600, 4 * 3600, 7 * 86400
-"""Seconds between attempts at least, however little is left; at most, once it has expired; and until when that holds."""
+"""Seconds between attempts at least, however little is left; at most, once it has expired; until when that holds."""
 SEVERITIES = {Stage.URGENT: "error", Stage.CRITICAL: "critical", Stage.EXPIRED: "critical"}
 PATIENT = 3
 """Failures after which a lineage that has no certificate yet goes without a name."""

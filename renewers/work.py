@@ -141,7 +141,7 @@ def extend(store: Store, claims: Sequence[Claim], lease: int) -> None:
 
 def check(tx: Transaction, claim: Claim) -> None:
     """`StaleChange` unless the claim is still ours; call it in every transaction that acts on one."""
-    row = tx.execute(select(Work).where(col(Work.id) == claim.id).with_for_update()).first()
+    row = tx.execute(_LOCKED, {"claimed": claim.id}).first()
     if row is None or row.fence != claim.fence or row.holder != claim.holder:
         raise StaleChange(f"{claim.kind} of {claim.subject} was taken over by another process")
 
@@ -150,11 +150,9 @@ def settle(tx: Transaction, claim: Claim, *, again_at: int | None) -> None:
     """It is done. It comes due again at `again_at`, or never."""
     check(tx, claim)
     if again_at is None:
-        tx.execute(delete(Work).where(col(Work.id) == claim.id))
-        return
-    fresh = {"holder": None, "due_at": again_at, "due_since": again_at, "attempts": 0}
-    cleared = {"failing_since": None, "last_error": None, "last_code": None}
-    tx.execute(update(Work).where(col(Work.id) == claim.id).values(**fresh, **cleared))
+        tx.execute(_DONE, {"claimed": claim.id})
+    else:
+        tx.execute(_AGAIN, {"claimed": claim.id, "at": again_at})
 
 
 def fail(tx: Transaction, claim: Claim, error: Exception, *, longest: int | None = None) -> Failed:
@@ -232,6 +230,16 @@ def _due(kinds: Sequence[str], limit: int) -> Select[Any]:
     return due.order_by(col(Work.due_at)).limit(limit)
 
 
+# What every piece of work runs, made once: to put a statement together costs more than to run it.
+_CLAIMED = col(Work.id) == bindparam("claimed")
+_LOCKED = select(col(Work.fence), col(Work.holder)).where(_CLAIMED).with_for_update()
+_DONE = delete(Work).where(_CLAIMED)
+_AGAIN = (
+    update(Work)
+    .where(_CLAIMED)
+    .values(due_at=bindparam("at"), due_since=bindparam("at"), holder=None, attempts=0)
+    .values(failing_since=None, last_error=None, last_code=None)
+)
 _ROW = insert(Work).values(
     kind=bindparam("kind"),
     subject=bindparam("subject"),

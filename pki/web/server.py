@@ -18,9 +18,9 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from ca.errors import Unavailable
 from ca.tokens import hide_tokens
+from pki.beats import Beat
 from pki.logs import logger
 from pki.product import Product
-from pki.beats import Beat
 from pki.schedule import Schedule
 from pki.web.app import create_app, create_public_app
 from pki.web.peer import GuardedProtocol, LocalProtocol, TlsProtocol

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 import yaml
 
-from pki.metrics import Metrics
 from pki.lifecycle_schedule import LIFECYCLE_BEATS
+from pki.metrics import Metrics
 from pki.schedule import BEATS
 from tests import peer
 from tests.source import ROOT

@@ -1,0 +1,19 @@
+"""A short run of the simulated years: some hundred days, with an outage and clock jumps."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.flows import years
+
+
+def test_nothing_expires_unseen(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What could be renewed is, once; what could not was announced long before it expired."""
+    monkeypatch.setattr(years, "OUTAGES", ((40, 41), (90, 91)))
+    monkeypatch.setattr(years, "JUMPS", {60: 2 * years.DAY, 75: -years.DAY // 2})
+    monkeypatch.setattr(years, "LIVES", {6: 0.02, 45: 0.2, 64: 0.3, 90: 0.48})
+    report = years.simulate(120, 150)
+    assert (report.expired, report.unannounced, report.twice, report.early) == ([], [], [], [])
+    assert report.broken > 0
+    assert report.renewed > 300
+    assert report.attempts > report.renewed * 1.05
