@@ -13,7 +13,7 @@ PEBBLE := github.com/letsencrypt/pebble/v2
 PEBBLE_VERSION := v2.10.1
 
 .DEFAULT_GOAL := help
-.PHONY: help run demo test lint bench peers fuzz fuzz-api crash requirements clean
+.PHONY: help run demo test lint bench peers fuzz fuzz-api crash crash-renewals orders years requirements clean
 
 help: ## what there is
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -42,6 +42,15 @@ fuzz-api: $(VENV)/tests ## requests generated from the OpenAPI description; COUN
 
 crash: $(VENV)/tests ## kill -9 under load and at every step; COUNT=200 is the full campaign
 	$(BIN)/python -m tests.crash.campaign $(or $(COUNT),200)
+
+crash-renewals: $(VENV)/tests ## two replicas renew and are killed with -9; COUNT=200 kills is the full campaign
+	$(BIN)/python -m tests.crash.replicas 1000 $(or $(COUNT),200)
+
+orders: $(VENV)/tests ## renewals before a hostile ACME server, over every challenge; COUNT=500 is the full campaign
+	$(BIN)/python -m tests.flows.orders $(or $(COUNT),500)
+
+years: $(VENV)/tests ## two simulated years of renewals, outages and clock jumps; COUNT=10000 is the full campaign
+	$(BIN)/python -m tests.flows.worlds $(or $(COUNT),10000)
 
 peers: ## the real counterparts that tests talk to (Debian packages, as root); none of them is started
 	apt-get update -qq

@@ -43,9 +43,8 @@ class Table(BaseModel):
 
 
 class InventorySettings(Table):
-    """How what is tracked is looked at, and for how long what has ended is kept."""
+    """How scans go about, and for how long what has ended is kept."""
 
-    look_every: Duration = timedelta(hours=6)
     scan_sockets: int = Field(default=200, ge=1, le=2000)
     keep_ended: Duration = timedelta(days=365)
 

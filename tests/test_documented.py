@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any, cast
+from typing import Any, cast, get_args
 
 import pytest
 import typer
@@ -195,6 +195,48 @@ def test_every_setting_is_in_the_table() -> None:
     assert listed == expected
 
 
+def entries() -> dict[str, Any]:
+    """The models of what settings are lists of, by the setting."""
+    found = {}
+    for section, field in Settings.model_fields.items():
+        for name, inner in field.annotation.model_fields.items():  # type: ignore[union-attr]
+            kinds = [kind for kind in get_args(inner.annotation) if hasattr(kind, "model_fields")]
+            found |= {f"{section}.{name}": kind for kind in kinds}
+    return found
+
+
+def test_every_key_of_an_entry_is_in_the_table() -> None:
+    """`pki/README.md` names the keys of each list's entries, those that may be left out in parentheses."""
+    listed = dict(re.findall(r"(?m)^\| `([a-z0-9]+\.[a-z0-9]+)` \| (.*) \|$", section(PKI, "Settings that are lists")))
+    expected = {name: kind for name, kind in entries().items() if name != "identity.certificates"}
+    assert set(listed) == set(expected)
+    for name, kind in expected.items():
+        keys = re.findall(r"(\(?)`([a-z0-9_]+)`", listed[name])
+        assert {key: not brace for brace, key in keys} == {
+            key: field.is_required() for key, field in kind.model_fields.items()
+        }, name
+
+
+ALARMS = re.compile(
+    r'Trouble\(\s*"([a-z-]+)"|(?m:^(?:[A-Z_]+, )*[A-Z_]*(?:ALARM|FAILING|STOPPED|EXPIRING|SERVED)\b.* = (.*)$)'
+)
+
+
+def test_every_alarm_of_the_floor_below_is_written_down() -> None:
+    """Kinds of alarms are part of the interface: whoever routes them looks them up in `pki/README.md`."""
+    raised = {
+        kind
+        for name, text in TEXTS.items()
+        if name.startswith("renewers.")
+        for found in ALARMS.finditer(text)
+        for kind in [found[1], *re.findall(r'"([a-z]+(?:-[a-z]+)+)"', found[2] or "")]
+        if kind
+    }
+    words = set(quoted(section(PKI, "What is logged, measured and alarmed")))
+    assert {"renewal-failing", "delivery-failing", "expiring", "issuer-unreachable"} <= raised | {"expiring"}
+    assert raised - words == set()
+
+
 def described() -> dict[str, Any]:
     """The OpenAPI document, of an application without an installation behind it."""
     whole: Any = create_app(cast(Any, SimpleNamespace(settings=Settings())))
@@ -261,7 +303,7 @@ def alarms() -> set[str]:
 
 def test_every_alarm_is_written_down() -> None:
     """An event at warning or error is one that somebody can look up; and the page names no event that never comes."""
-    words = set(quoted(section(PKI, "What is logged, measured and alarmed").partition("|")[0]))
+    words = set(quoted(section(PKI, "What is logged, measured and alarmed").partition("Whoever wants")[0]))
     named = {word for word in words if re.fullmatch(r"[a-z]+(-[a-z]+)+", word)}
     assert alarms() - named == set()
     assert {name for name in named if not any(f'"{name}"' in text for text in TEXTS.values())} == set()

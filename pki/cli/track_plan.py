@@ -19,6 +19,10 @@ KeyType = Annotated[str | None, typer.Option(help="Key of each certificate: P-25
 KeyAge = Annotated[str | None, typer.Option(help="How long one key may serve, such as 90d; each its own if left out.")]
 Lifetime = Annotated[str | None, typer.Option(help="Such as 30d; the issuer's if left out.")]
 Window = Annotated[str | None, typer.Option(help="A maintenance window of the settings.")]
+MayShrink = Annotated[
+    bool | None,
+    typer.Option("--may-shrink/--whole", help="Go without a name that cannot be proved, when time runs out."),
+]
 Name = Annotated[str, typer.Argument(help="A lineage's name: certwright track lineages")]
 
 
@@ -33,13 +37,14 @@ def add(
     key_age: KeyAge = None,
     lifetime: Lifetime = None,
     window: Window = None,
+    may_shrink: MayShrink = None,
     json: Json = False,
 ) -> None:
     """Plan a certificate: it is issued, renewed in time and brought to its destinations from now on."""
     from pki.cli.output import say
     from pki.client.rest import connect
 
-    body = _plan(issuer, profile, mode, owner, key_type, key_age, lifetime, window)
+    body = _plan(issuer, profile, mode, owner, key_type, key_age, lifetime, window, may_shrink)
     with connect() as client:
         row = client.post("/lineages", {"name": called or names[0], "names": names, **body})
         is_alone = client.is_alone
@@ -64,6 +69,7 @@ def change(
     key_age: KeyAge = None,
     lifetime: Lifetime = None,
     window: Window = None,
+    may_shrink: MayShrink = None,
     reset: Annotated[
         list[str] | None, typer.Option(help="Leave to the settings again: issuers, profile, key-type, lifetime ...")
     ] = None,
@@ -72,7 +78,7 @@ def change(
     """Change a plan; what is not said stays. Other names or issuers are due at once."""
     from pki.client.rest import connect, named
 
-    body = _plan(issuer, profile, mode, owner, key_type, key_age, lifetime, window)
+    body = _plan(issuer, profile, mode, owner, key_type, key_age, lifetime, window, may_shrink)
     if rename is not None:
         body["name"] = rename
     if names:
@@ -139,10 +145,17 @@ def _plan(
     key_age: str | None,
     lifetime: str | None,
     window: str | None,
+    may_shrink: bool | None,
 ) -> dict[str, Any]:
     """What was said of a plan."""
-    wanted = {"issuers": issuers or None, "profile": profile, "mode": mode, "owner": owner, "key_type": key_type}
-    wanted |= {"key_age": key_age, "lifetime": lifetime, "window": window}
+    wanted: dict[str, Any] = {
+        "issuers": issuers or None,
+        "profile": profile,
+        "mode": mode,
+        "owner": owner,
+        "key_type": key_type,
+    }
+    wanted |= {"key_age": key_age, "lifetime": lifetime, "window": window, "may_shrink": may_shrink}
     return {name: value for name, value in wanted.items() if value is not None}
 
 

@@ -6,14 +6,11 @@ reads its files again when it is told to, as nginx does on reload.
 
 from __future__ import annotations
 
-import contextlib
 import socket
 import ssl
-import threading
 from pathlib import Path
 
-GREETING = b"hello from the gateway\n"
-TIMEOUT = 5.0
+from pki.demo.listening import TIMEOUT, Listener
 
 
 class Gateway:
@@ -22,14 +19,9 @@ class Gateway:
     def __init__(self, certificate: Path, key: Path, trusted: Path, crls: Path) -> None:
         self._files = (certificate, key, trusted, crls)
         self._context = self._load()
-        self._listener = socket.create_server(("127.0.0.1", 0))
-        self._thread = threading.Thread(target=self._run, name="gateway", daemon=True)
-        self._thread.start()
-
-    @property
-    def port(self) -> int:
+        self._listener = Listener("gateway", lambda: self._context)
+        self.port = self._listener.port
         """Where it listens."""
-        return int(self._listener.getsockname()[1])
 
     def reload(self) -> None:
         """Read the files again; connections that stand are left alone."""
@@ -37,10 +29,7 @@ class Gateway:
 
     def close(self) -> None:
         """Stop listening."""
-        with contextlib.suppress(OSError):
-            self._listener.shutdown(socket.SHUT_RDWR)
         self._listener.close()
-        self._thread.join(TIMEOUT)
 
     def _load(self) -> ssl.SSLContext:
         certificate, key, trusted, crls = self._files
@@ -53,21 +42,6 @@ class Gateway:
         context.verify_flags |= ssl.VERIFY_CRL_CHECK_CHAIN | ssl.VERIFY_X509_STRICT
         return context
 
-    def _run(self) -> None:
-        while True:
-            try:
-                connection, _ = self._listener.accept()
-            except OSError:
-                return
-            connection.settimeout(TIMEOUT)
-            # A handshake that fails is the client's answer; the gateway goes on.
-            with (
-                connection,
-                contextlib.suppress(OSError),
-                self._context.wrap_socket(connection, server_side=True) as tls,
-            ):
-                tls.sendall(GREETING)
-
 
 def knock(port: int, trusted: Path, certificate: Path, key: Path) -> str | None:
     """Connect with a client certificate. None if the gateway let us in, else what it said."""
@@ -78,6 +52,6 @@ def knock(port: int, trusted: Path, certificate: Path, key: Path) -> str | None:
             socket.create_connection(("127.0.0.1", port), TIMEOUT) as connection,
             context.wrap_socket(connection, server_hostname="localhost") as tls,
         ):
-            return None if tls.recv(len(GREETING)) == GREETING else "it hung up"
+            return None if tls.recv(64) else "it hung up"
     except ssl.SSLError as error:
         return str(error.reason or error).lower().replace("_", " ")

@@ -1,4 +1,7 @@
-"""The story that the demo tells: each step does one thing, shows it, and fails if it went otherwise."""
+"""The story that the demo tells: each step does one thing, shows it, and fails if it went otherwise.
+
+Here certificates are issued, refused, revoked and proved; `upkeep.py` goes on with what is renewed.
+"""
 
 from __future__ import annotations
 
@@ -11,11 +14,7 @@ import time
 from contextlib import closing
 from pathlib import Path
 
-from rich.console import Console
 from rich.markup import escape
-from rich.padding import Padding
-from rich.panel import Panel
-from rich.rule import Rule
 
 from ca import files
 from ca.errors import Defect, Unavailable
@@ -23,6 +22,9 @@ from ca.keys.algorithms import KeyType
 from ca.x509.request import make_request
 from pki.client.rest import Client, connect
 from pki.demo.gateway import Gateway, knock
+from pki.demo.upkeep import Upkeep
+from pki.demo.voice import Voice
+from pki.demo.website import Website
 from pki.demo.world import DOMAIN, World
 from pki.initialise import Initialised
 from pki.settings import PREFIX
@@ -49,13 +51,13 @@ class Teller:
 
     def __init__(self, world: World) -> None:
         self._world = world
-        self._out = Console(highlight=False)
-        self._step = 0
+        self._voice = Voice()
+        self._title, self._say, self._command = self._voice.title, self._voice.say, self._voice.command
 
     def tell(self, *, once: bool) -> None:
         """The whole story."""
         started = time.monotonic()
-        self._out.print(Panel("[bold]Certwright[/]: a CA that issues, revokes, publishes and proves", expand=False))
+        self._voice.frame("[bold]Certwright[/]: a CA that issues, revokes, publishes and proves, and renews in time")
         self._hierarchy(self._world.make())
         with self._world.serving() as process, connect() as client:
             self._serving()
@@ -64,29 +66,20 @@ class Teller:
             server = self._issue(client, "server", "localhost", "the gateway: a TLS server that asks for certificates")
             self._refusal(client)
             self._publish(client)
-            gateway = Gateway(server / "cert.pem", server / "key.pem", self._world.trusted, self._world.crls)
-            try:
+            files_of_gateway = (server / "cert.pem", server / "key.pem", self._world.trusted, self._world.crls)
+            with (
+                closing(Gateway(*files_of_gateway)) as gateway,
+                closing(Website(self._world.directory.resolve() / "website")) as website,
+            ):
                 self._accepted(gateway, workload)
                 self._keep_head(client)
                 self._revoked(client, workload)
                 self._refused(client, gateway, workload)
+                Upkeep(self._world, self._voice, client, website).tell(gateway.port)
                 self._verified(client)
                 self._next(time.monotonic() - started)
                 if not once:
                     self._stay(process)
-            finally:
-                gateway.close()
-
-    def _title(self, text: str) -> None:
-        self._step += 1
-        self._out.print()
-        self._out.print(Rule(f"[bold]{self._step}. {escape(text)}", align="left", style="dim"))
-
-    def _say(self, text: str) -> None:
-        self._out.print(Padding(text, (0, 0, 0, 3), expand=False))
-
-    def _command(self, text: str) -> None:
-        self._out.print(Padding(f"[dim]$ certwright {escape(text)}[/]", (0, 0, 0, 3), expand=False))
 
     def _hierarchy(self, made: Initialised) -> None:
         self._title("A root and an issuing CA")
@@ -199,16 +192,14 @@ class Teller:
             "  certwright token create ci --role requester --profile mesh --attribute namespace=payments",
             f"  curl http://127.0.0.1:{self._world.plain}/crl/issuing-1.crl | openssl crl -inform DER -text",
         )
-        self._out.print()
-        self._out.print(Panel(f"[bold]All of this took {took:.1f} s.[/] Try next, in another terminal:", expand=False))
-        for command in commands:  # to be copied, hence without a frame and never folded
-            self._out.print(command, soft_wrap=True)
+        self._voice.frame(f"[bold]All of this took {took:.1f} s.[/] Try next, in another terminal:")
+        self._voice.to_copy(commands)
 
     def _stay(self, process: subprocess.Popen[bytes]) -> None:
-        self._out.print("[dim]the server runs until Ctrl-C[/]")
+        self._voice.aside("the server runs until Ctrl-C")
         try:
             process.wait()
         except KeyboardInterrupt:
-            self._out.print("stopped")
+            self._voice.aside("stopped")
         else:
             raise Unavailable("the server has stopped", hint=f"see {self._world.log}")

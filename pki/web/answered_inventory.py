@@ -54,6 +54,7 @@ class LineageView(BaseModel):
     key_age: str | None
     lifetime: str | None
     window: str
+    may_shrink: bool
     current: str | None = Field(description="what is current, as `#12`")
     suggested_at: str | None = Field(description="when its issuer would like it renewed (RFC 9773)")
     created_at: str

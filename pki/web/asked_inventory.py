@@ -65,6 +65,7 @@ class LineageRequest(_In):
     lifetime: DurationText | None = None
     window: Setting = Field(default="", description="a maintenance window of the settings")
     owner: Word | None = None
+    may_shrink: bool = Field(default=False, description="go without a name that cannot be proved when time runs out")
 
 
 class LineageChange(_In):
@@ -80,6 +81,7 @@ class LineageChange(_In):
     lifetime: DurationText | None = None
     window: Setting | None = None
     owner: Word | None = None
+    may_shrink: bool | None = None
 
 
 class ImportItem(_In):

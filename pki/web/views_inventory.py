@@ -83,6 +83,7 @@ def lineage_fields(row: Lineage) -> dict[str, Any]:
         "key_age": duration(row.key_age),
         "lifetime": duration(row.lifetime),
         "window": row.window,
+        "may_shrink": bool(row.may_shrink),
         "current": reference(row.current_id),
         "suggested_at": maybe(row.ari_chosen),
         "created_at": moment(row.created_at),

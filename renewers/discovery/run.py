@@ -113,6 +113,7 @@ class _Scan:
         finally:
             found.close()
             self._write()
+            self.recorder.lifecycle.count("scans")
             self.recorder.say("scan-finished", self.subject, total=targets.total, done=done, **self.counts)
 
     def _take(self, result: Seen | Unseen) -> str | None:

@@ -1,8 +1,8 @@
 """Two years of renewals in minutes: the product's own code and tables, with the clock, the CA and chance in our hands.
 
-Lineages with lives of 6 to 200 days, one in ten with a destination. A tenth of all attempts fails; one lineage in a
-hundred never succeeds again from some day on; the CA is away for a day, twice; the clock jumps ahead and back. Judged at
-the end: nothing expired in use that could have been renewed, and whatever did expire had been announced long before.
+Lineages with lives of 6 to 200 days, one in ten with a destination. A tenth of all attempts fails; one lineage in
+a hundred never succeeds again from some day on; the CA is away for a day, twice; the clock jumps ahead and back. At
+the end: nothing expired in use that could have been renewed; whatever did expire had been announced long before.
 """
 
 from __future__ import annotations

@@ -50,6 +50,7 @@ def create(product: ProductDep, caller: CallerDep, body: LineageRequest) -> Line
         lifetime=_seconds(body.lifetime),
         window=body.window,
         owner=body.owner,
+        may_shrink=body.may_shrink,
     )
     lineages.create(product.lifecycle, caller, plan)
     return _shown(product, caller, body.name)
@@ -92,7 +93,7 @@ def remove(
 def _changes(body: LineageChange) -> dict[str, Any]:
     """The fields of a plan that a body changes. Null empties what may be empty, and elsewhere says nothing."""
     given: dict[str, Any] = body.model_dump(exclude_unset=True)
-    found = {field: given[field] for field in ("name", "mode") if given.get(field) is not None}
+    found = {field: given[field] for field in ("name", "mode", "may_shrink") if given.get(field) is not None}
     found |= {field: given[field] or "" for field in ("profile", "key_type", "window") if field in given}
     if given.get("names") is not None:
         found["names"] = read_names(given["names"])

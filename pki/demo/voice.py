@@ -1,0 +1,48 @@
+"""How the demo speaks: numbered titles, the command that does the same, and what came of it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from rich.console import Console
+from rich.markup import escape
+from rich.padding import Padding
+from rich.panel import Panel
+from rich.rule import Rule
+
+
+class Voice:
+    """Speaks on standard output. Texts are Rich's markup, except titles and commands, which are plain."""
+
+    def __init__(self) -> None:
+        self._out = Console(highlight=False)
+        self._step = 0
+
+    def title(self, text: str) -> None:
+        """Begin the next step."""
+        self._step += 1
+        self._out.print()
+        self._out.print(Rule(f"[bold]{self._step}. {escape(text)}", align="left", style="dim"))
+
+    def command(self, text: str) -> None:
+        """Name the command that does what this step does."""
+        self._out.print(Padding(f"[dim]$ certwright {escape(text)}[/]", (0, 0, 0, 3), expand=False))
+
+    def say(self, text: str) -> None:
+        """Say what came of it."""
+        self._out.print(Padding(text, (0, 0, 0, 3), expand=False))
+
+    def frame(self, text: str) -> None:
+        """Say something that stands for itself."""
+        if self._step:
+            self._out.print()
+        self._out.print(Panel(text, expand=False))
+
+    def to_copy(self, lines: Iterable[str]) -> None:
+        """Lines to be copied, hence without a frame and never folded."""
+        for line in lines:
+            self._out.print(line, soft_wrap=True)
+
+    def aside(self, text: str) -> None:
+        """Say something that is no part of the story."""
+        self._out.print(f"[dim]{text}[/]")
