@@ -55,10 +55,11 @@ def logger(name: str) -> Any:
 
 
 class _Json(logging.Formatter):
-    """Log records of the libraries in the same form."""
+    """Log records of the libraries in the same form, and those of the floors below with what they say in `fields`."""
 
     def format(self, record: logging.LogRecord) -> str:
         entry = {"event": record.getMessage(), "level": record.levelname.lower(), "module": record.name}
+        entry = {**getattr(record, "fields", {}), **entry}
         if record.exc_info:
             entry["exception"] = self.formatException(record.exc_info)
         return json.dumps(entry)

@@ -148,8 +148,9 @@ def _bounded_by(allowance: _Allowance) -> type[ssl.SSLSocket]:
         """Each read waits for what is left of the time, and is counted."""
 
         def recv(self, buflen: int = 1024, flags: int = 0) -> bytes:
-            """Receive within what is allowed."""
-            self.settimeout(allowance.seconds())
+            """Receive within what is allowed, and within what the caller has set for this read."""
+            set_before = self.gettimeout()
+            self.settimeout(min(set_before or allowance.seconds(), allowance.seconds()))
             received = super().recv(buflen, flags)
             allowance.take(len(received))
             return received

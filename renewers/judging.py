@@ -149,7 +149,7 @@ def _who(row: Any, found: Circumstances, marks: Milestones) -> tuple[str, str]:
     """Who is to replace it and how that goes, and what to do."""
     kind, mode = deadlines.kind_of(row), deadlines.mode_of(found.lineage)
     if kind in lead_time.AUTHORITIES:
-        return "its successor has to be prepared", "certwright ca rotate"
+        return "its successor has to be prepared", "certwright ca create, then certwright ca activate"
     if kind != CERTIFICATE:
         return "its publisher has not replaced it", "see whether its publisher runs"
     if mode == "holder":

@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
-from sqlalchemy import Row, delete, select, text, update
+from sqlalchemy import Connection, Row, delete, select, text, update
 from sqlmodel import col
 
 from ca import clock
@@ -22,7 +23,7 @@ from ca.store import Transaction
 from renewers import alarms, work
 from renewers.alarms import BY, Trouble
 from renewers.lifecycle import Lifecycle
-from renewers.models import Alarm, Event, Work
+from renewers.models import Alarm, Event, Owner, Work
 from renewers.notifiers import Notice, Notifier
 from renewers.work import Claim, Failed
 
@@ -68,9 +69,10 @@ def tell(lifecycle: Lifecycle, claim: Claim) -> None:
         raise NotDelivered(f"there is no recipient {channel!r}")
     with lifecycle.store.read() as connection:
         row = connection.execute(select(Event).where(col(Event.id) == event_id)).first()
-    if row is not None:
+        notice = None if row is None else _addressed(connection, _notice(row))
+    if notice is not None:
         try:
-            notifier.tell(_notice(row))
+            notifier.tell(notice)
         except Exception:
             lifecycle.count("notices", channel, "failed")
             raise
@@ -165,6 +167,19 @@ def _say(tx: Transaction, channel: str, severity: str, message: str, since: int)
 def _read(claim: Claim) -> tuple[str, int]:
     channel, _, number = claim.subject.rpartition("/")
     return channel, int(number) if number.isdecimal() else 0
+
+
+def _addressed(connection: Connection, notice: Notice) -> Notice:
+    """The same with whose it is by name and mailbox, so that a recipient can pass it on; orphans are the fallback's."""
+    if "owner" not in notice.body:
+        return notice
+    owner_id = notice.body["owner"]
+    whose = col(Owner.is_fallback) if owner_id is None else col(Owner.id) == owner_id
+    row = connection.execute(select(Owner).where(whose)).first()
+    owner = None
+    if row is not None:
+        owner = {"name": row.name, "email": row.email, "escalation": json.loads(row.escalation)}
+    return replace(notice, body={**notice.body, "owner": owner, "is_orphan": owner_id is None})
 
 
 def _notice(row: Row[Any]) -> Notice:

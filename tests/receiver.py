@@ -6,7 +6,7 @@ import ssl
 import threading
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -14,7 +14,7 @@ from ca.x509.bundle import pem_certificate
 from tests.renewers.listeners import Handle, listening, make, serving
 
 Headers = dict[str, str]
-OK, DROP, TAKE_AND_DROP, STALL, GARBAGE = "200", "drop", "take-and-drop", "stall", "garbage"
+OK, DROP, TAKE_AND_DROP, STALL, GARBAGE, TRICKLE = "200", "drop", "take-and-drop", "stall", "garbage", "trickle"
 """What it may do; any number is a status, and 3xx leads to the address of its own `moved`."""
 MISERIES = (DROP, TAKE_AND_DROP, GARBAGE, "500", "302", "404", "429")
 
@@ -61,6 +61,11 @@ def _answering(context: ssl.SSLContext, receiver: Receiver) -> Handle:
                 (receiver.taken if is_taken else receiver.refused).append((headers, body))
             if deed == STALL:
                 stop.wait(5)
+            elif deed == TRICKLE:
+                secured.sendall(b"HTTP/1.1 200 So\r\nX-Slow: ")
+                with suppress(OSError):
+                    while not stop.wait(0.1):
+                        secured.sendall(b"x")
             elif deed == GARBAGE:
                 secured.sendall(b"\x00\x01 no HTTP at all\r\n\r\n")
             elif deed.isdecimal():

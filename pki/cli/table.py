@@ -1,7 +1,8 @@
 """Tables that stay readable on any screen: columns first, words wrapped next, and what still does not fit beneath.
 
-A column that cannot have its width moves under the row, with its name before it; nothing is ever cut off or broken
-inside a word, since serial numbers and URIs are there to be copied. Into a pipe, a row is one line.
+A column that cannot have its width moves under the row, with its name before it. If it is a few long names for which
+it cannot, they alone move. Nothing is ever cut off or broken inside a word, since serial numbers and URIs are there to
+be copied. Into a pipe, a row is one line.
 """
 
 from __future__ import annotations
@@ -13,6 +14,8 @@ from dataclasses import dataclass
 GAP = 2
 READABLE = 24
 """The width below which a column of words is no pleasure."""
+FEW = 8
+"""One row in so many may be too long for its column."""
 INDENT = "    "
 NOTHING = "-"
 
@@ -30,40 +33,64 @@ class _Column:
     width: int = 0
     """Characters that it gets; none if it stands beneath."""
 
+    def holds(self, text: str) -> bool:
+        """Whether no word of it is too long."""
+        return _word(text) <= self.width
+
 
 def lay_out(columns: Sequence[str], rows: Sequence[Sequence[str]], width: int) -> list[Line]:
     """The lines of a table of at most `width` characters, where its words let it; the first names the columns."""
     plan = _plan(columns, rows, width)
-    beneath = [place for place, column in enumerate(plan) if not column.width]
     lines = _side_by_side(plan, columns)
     for row in rows:
-        lines += _side_by_side(plan, row)
-        for place in beneath:
-            if row[place] != NOTHING:
-                text = f"{plan[place].name}: {row[place]}"
-                lines += [((plan[place].name, INDENT + each),) for each in _wrap(text, width - len(INDENT))]
+        is_long = [not column.holds(text) for column, text in zip(plan, row, strict=True)]
+        if is_long[0]:
+            lines.append(((plan[0].name, row[0]),))
+        beside = ["" if moves else text for moves, text in zip(is_long, row, strict=True)]
+        if any(text and column.width for column, text in zip(plan, beside, strict=True)):
+            lines += _side_by_side(plan, beside)
+        lines += _beneath([(plan[place].name, row[place]) for place in range(1, len(row)) if is_long[place]], width)
     return lines
 
 
 def _plan(columns: Sequence[str], rows: Sequence[Sequence[str]], width: int) -> list[_Column]:
-    """Who gets how much: each its least from the left on, as long as there is room; then more, in the same order."""
+    """Room for every word of every row; without a few of the rows, if that lets more columns stand."""
+    plan, tight = (_room(columns, rows, width, spared) for spared in (0, len(rows) // FEW))
+    if sum(column.width > 0 for column in tight) > sum(column.width > 0 for column in plan):
+        plan = tight
+    _widen(plan, rows, width)
+    return plan
+
+
+def _room(columns: Sequence[str], rows: Sequence[Sequence[str]], width: int, spared: int) -> list[_Column]:
+    """Each column its least from the left on, as long as there is room; `spared` rows may need more."""
     plan = []
     for place, name in enumerate(columns):
-        texts = [name, *(row[place] for row in rows)]
-        natural = max(map(len, texts))
-        word = max(len(word) for text in texts for word in text.split(" "))
-        plan.append(_Column(name, natural, max(word, min(natural, READABLE))))
+        texts = [row[place] for row in rows]
+        word = sorted(map(_word, texts))[-1 - spared] if texts else 0
+        usual = sorted(map(len, texts))[-1 - spared] if texts else 0
+        least = max(_word(name), word, min(usual, READABLE))
+        plan.append(_Column(name, max(map(len, (name, *texts))), least))
     left = width + GAP
     for column in plan:
         if column.least + GAP <= left or column is plan[0]:
             column.width = column.least
             left -= column.least + GAP
-    for column in plan:
-        if column.width:
-            more = max(0, min(column.natural - column.width, left))
+    return plan
+
+
+def _widen(plan: Sequence[_Column], rows: Sequence[Sequence[str]], width: int) -> None:
+    """Share out what is left: the more of its text a column would have to wrap, the more it gets."""
+    shown = [(place, column) for place, column in enumerate(plan) if column.width]
+    left = max(0, width + GAP - sum(column.width + GAP for _, column in shown))
+    over = {place: sum(max(0, len(row[place]) - column.width) for row in rows) for place, column in shown}
+    total = sum(over.values())
+    shares = {place: left * over[place] // total if total else 0 for place, _ in shown}
+    for by_share in (True, False):
+        for place, column in shown:
+            more = max(0, min(column.natural - column.width, left, shares[place] if by_share else left))
             column.width += more
             left -= more
-    return plan
 
 
 def _side_by_side(plan: Sequence[_Column], row: Sequence[str]) -> list[Line]:
@@ -76,6 +103,29 @@ def _side_by_side(plan: Sequence[_Column], row: Sequence[str]) -> list[Line]:
         name, last = cells.pop()
         lines.append((*cells, (name, last.rstrip())))
     return lines
+
+
+def _beneath(cells: Sequence[tuple[str, str]], width: int) -> list[Line]:
+    """Names and texts under a row: as many a line as fit whole, what is longer on lines of its own."""
+    lines: list[Line] = []
+    left = 0
+    for name, text in cells:
+        if text == NOTHING:
+            continue
+        said = f"{name}: {text}"
+        if len(said) + GAP <= left:
+            lines[-1] += ((name, " " * GAP + said),)
+            left -= len(said) + GAP
+            continue
+        found = _wrap(said, width - len(INDENT))
+        lines += [((name, INDENT + each),) for each in found]
+        left = width - len(INDENT) - len(said) if len(found) == 1 else 0
+    return lines
+
+
+def _word(text: str) -> int:
+    """Characters of the longest word."""
+    return max(map(len, text.split(" ")))
 
 
 def _wrap(text: str, width: int) -> list[str]:

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 Owner = Annotated[str | None, typer.Option(help="Whose it is: certwright owner list")]
 NAMED = 10
-"""Up to so many endpoints that showed nothing are named each with its reason; more are counted."""
+"""Up to so many places that showed nothing are named each with its reason; more are counted."""
 
 
 def import_(
@@ -52,23 +52,27 @@ def import_(
 def scan(
     targets: Annotated[
         list[str],
-        typer.Argument(help="api.example, 10.0.0.0/24:443,8443, smtp://mail.example; - reads them from a list."),
+        typer.Argument(
+            help="api.example, 10.0.0.0/24:443,8443, smtp://mail.example; - reads them from a list. "
+            "Or one directory of the server's own machine: /etc/ssl."
+        ),
     ],
     owner: Owner = None,
     json: Json = False,
 ) -> None:
-    """Look at endpoints once: what they show is tracked, and looked at again from then on."""
+    """Look at endpoints, or beneath a directory: what is there is tracked, and endpoints are looked at again."""
     from pki.cli.output import print_json
-    from pki.cli.paths import STANDARD_INPUT, read_text
     from pki.client.rest import Problem, connect
 
-    text = "\n".join(read_text(STANDARD_INPUT) if target == "-" else target for target in targets)
+    wanted = _wanted(targets)
     with connect() as client:
-        report = _watched(client, {"targets": text, "owner": owner}, quiet=json)
+        report = _watched(client, {**wanted, "owner": owner}, quiet=json)
     if report.get("error"):
         raise Problem({"code": "scan-failed", "detail": f"the scan was not finished: {report['error']}"})
     if json:
         print_json(report)
+    elif "directory" in wanted:
+        _report_files(report)
     else:
         _report(report)
 
@@ -125,15 +129,27 @@ def _asking(file: Path | None) -> Any:
     return ask
 
 
+def _wanted(targets: Sequence[str]) -> dict[str, str]:
+    """The endpoints, or the one directory, as a request names them."""
+    from pki.cli.paths import STANDARD_INPUT, read_text
+
+    if not any(target.startswith("/") for target in targets):
+        return {"targets": "\n".join(read_text(STANDARD_INPUT) if target == "-" else target for target in targets)}
+    if len(targets) > 1:
+        raise typer.BadParameter("a directory is scanned by itself, without endpoints and without another one")
+    return {"directory": targets[0]}
+
+
 def _watched(client: Client, body: dict[str, Any], *, quiet: bool) -> dict[str, Any]:
     """Have the scan done, showing how far it is; returns the report, which is the last line."""
     from rich.console import Console
-    from rich.progress import Progress
+    from rich.progress import MofNCompleteColumn, Progress
 
     report: dict[str, Any] = {}
     console = Console(stderr=True)
-    with Progress(console=console, transient=True, disable=quiet or not console.is_terminal) as progress:
-        task = progress.add_task("looking at endpoints", total=None)
+    columns = (*Progress.get_default_columns(), MofNCompleteColumn())
+    with Progress(*columns, console=console, transient=True, disable=quiet or not console.is_terminal) as progress:
+        task = progress.add_task("reading files" if "directory" in body else "looking at endpoints", total=None)
         for line in client.lines("/scans", body):
             progress.update(task, completed=line["done"], total=line["of"])
             report = line
@@ -150,9 +166,29 @@ def _report(report: dict[str, Any]) -> None:
     if shown:
         endpoint_table(shown)
     say(f"{counted(report['seen'], 'endpoint')} of {report['of']} showed a certificate, {len(troubled)} with findings")
+    _say_why(report, "nothing at ")
+
+
+def _report_files(report: dict[str, Any]) -> None:
+    """What a directory came to: the certificates in it, then what could not be read and why."""
+    from pki.cli.output import counted, say
+    from pki.cli.story import endpoint_table
+
+    if report["endpoints"]:
+        endpoint_table(report["endpoints"])
+    troubled = sum(bool(row["findings"]) for row in report["endpoints"])
+    found, files = counted(report["seen"], "certificate"), counted(report["of"], "file")
+    say(f"{found} found in {files}, {troubled} with findings")
+    _say_why(report, "not taken: ")
+
+
+def _say_why(report: dict[str, Any], what: str) -> None:
+    """One reason each, as long as they are few; else how often each reason was given."""
+    from pki.cli.output import say
+
     if len(report["unseen"]) <= NAMED:
         for one in report["unseen"]:
-            say(f"nothing at {one['place']}: {one['reason']}")
+            say(f"{what}{one['place']}: {one['reason']}")
         return
     for reason, count in report["reasons"].items():
         say(f"{count} times: {reason}")

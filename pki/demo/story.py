@@ -22,9 +22,9 @@ from ca.keys.algorithms import KeyType
 from ca.x509.request import make_request
 from pki.client.rest import Client, connect
 from pki.demo.gateway import Gateway, knock
-from pki.demo.upkeep import Upkeep
+from pki.demo.upkeep import SHOP, Upkeep
 from pki.demo.voice import Voice
-from pki.demo.website import Website
+from pki.demo.website import Website, home
 from pki.demo.world import DOMAIN, World
 from pki.initialise import Initialised
 from pki.settings import PREFIX
@@ -57,7 +57,7 @@ class Teller:
     def tell(self, *, once: bool) -> None:
         """The whole story."""
         started = time.monotonic()
-        self._voice.frame("[bold]Certwright[/]: a CA that issues, revokes, publishes and proves, and renews in time")
+        self._voice.frame("[bold]Certwright[/]: a CA that issues, revokes, publishes, proves, and renews")
         self._hierarchy(self._world.make())
         with self._world.serving() as process, connect() as client:
             self._serving()
@@ -69,7 +69,8 @@ class Teller:
             files_of_gateway = (server / "cert.pem", server / "key.pem", self._world.trusted, self._world.crls)
             with (
                 closing(Gateway(*files_of_gateway)) as gateway,
-                closing(Website(self._world.directory.resolve() / "website")) as website,
+                home(self._world.directory.resolve() / "website") as directory,
+                closing(Website(directory)) as website,
             ):
                 self._accepted(gateway, workload)
                 self._keep_head(client)
@@ -77,7 +78,7 @@ class Teller:
                 self._refused(client, gateway, workload)
                 Upkeep(self._world, self._voice, client, website).tell(gateway.port)
                 self._verified(client)
-                self._next(time.monotonic() - started)
+                self._next(time.monotonic() - started, once=once)
                 if not once:
                     self._stay(process)
 
@@ -179,7 +180,7 @@ class Teller:
         entries, certificates = report["entries"], report["certificates"]
         self._say(f"[green]sound[/]: {entries} entries and {certificates} certificates agree with the kept head")
 
-    def _next(self, took: float) -> None:
+    def _next(self, took: float, *, once: bool) -> None:
         state = escape(str(self._world.state))
         in_environment = sys.prefix != sys.base_prefix
         commands = (
@@ -187,6 +188,9 @@ class Teller:
             f"  export CERTWRIGHT_STATE={state}",
             "  certwright cert list",
             f"  certwright cert show $(cat {escape(str(self._world.directory))}/mesh/serial.txt)",
+            f"  certwright track show {SHOP}",
+            *([f"  certwright renew now {SHOP}"] if not once else []),  # later, its website is no more
+            "  certwright renew plan            what the coming months bring",
             "  certwright profile list          what may be issued, and to whom",
             "  certwright profile test mesh     policy is tested like code",
             "  certwright token create ci --role requester --profile mesh --attribute namespace=payments",

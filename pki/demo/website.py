@@ -6,18 +6,37 @@ a file that is touched, not by a signal: somebody who runs the installation of a
 
 from __future__ import annotations
 
-import contextlib
 import shutil
 import socket
 import ssl
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
-from ca.errors import Misconfigured
+from ca.errors import Misconfigured, NotDelivered
 from pki.demo.listening import TIMEOUT, Listener
+from renewers.publishers import openat
 
 PAUSE = 0.02
 """Seconds between two visits."""
+
+
+@contextmanager
+def home(wanted: Path) -> Iterator[Path]:
+    """The directory that is wanted, made; another one until the end if nothing would be brought there.
+
+    That is so wherever others could exchange it: in a checkout that a group may write, or that somebody else owns.
+    """
+    try:
+        with openat.opened(str(wanted)):
+            found = wanted
+    except NotDelivered:
+        with TemporaryDirectory(prefix="certwright-demo-") as other:
+            yield Path(other).resolve()
+        return
+    yield found
 
 
 class Website:
@@ -50,7 +69,7 @@ class Website:
         if told_at != self._told_at:
             live = (self.directory / "live").resolve()  # both through one look at the link: they fit
             context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-            with contextlib.suppress(OSError):
+            with suppress(OSError):
                 context.load_cert_chain(live / "fullchain.pem", live / "key.pem")
                 self._context, self._told_at = context, told_at
         return self._context

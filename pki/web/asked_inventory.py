@@ -110,10 +110,15 @@ class AssignRequest(_In):
 
 
 class ScanRequest(_In):
-    """What to look at."""
+    """What to look at; exactly one of `targets` and `directory`."""
 
-    targets: Pem = Field(
+    targets: Pem | None = Field(
+        default=None,
         description="`api.example`, `10.0.0.0/24:443,8443-8445`, `[2001:db8::1]:443`, `smtp://mail.example`; "
-        "words between spaces"
+        "words between spaces",
+    )
+    directory: Line | None = Field(
+        default=None,
+        description="`/etc/ssl`: a directory on the machine of the installation, for who asks on its socket",
     )
     owner: Word | None = Field(default=None, description="whose that is which is found")

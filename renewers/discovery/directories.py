@@ -164,5 +164,7 @@ def _may_hold(found: Found) -> bool:
 
 
 def _why(error: Exception) -> str:
+    if isinstance(error, RuntimeError):
+        return "is a link that leads in a circle"
     text = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
     return one_line(text, 200)

@@ -1,8 +1,8 @@
 """Discovery among files: what lies beneath a directory of this machine is tracked, with the file as the place.
 
-A file is read when somebody has it read, and not by itself again: other replicas stand on other machines. Files of
-authorities alone, such as trust stores, are passed over, and so is what needs a passphrase: those are imported
-(`renewers/inventory/imports.py`).
+Files are read for who is on this machine anyway, since others bring their own. A file is read when somebody has it
+read, and not by itself again: other replicas stand on other machines. Files of authorities alone, such as trust stores,
+are passed over, and so is what needs a passphrase: those are imported (`renewers/inventory/imports.py`).
 """
 
 from __future__ import annotations
@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ca.access import Caller, Operation
-from ca.errors import BadRequest
-from renewers.discovery.directories import Found, Unreadable, walk
+from ca.errors import BadRequest, Forbidden
+from renewers.discovery.directories import Found, Unreadable, place_of, walk
 from renewers.discovery.observing import Observation
 from renewers.discovery.recorder import BATCH, Recorder
 from renewers.inventory.facts import CERTIFICATE, Facts, read_certificate
@@ -25,16 +25,27 @@ from renewers.plain import one_line
 
 @dataclass(frozen=True, slots=True)
 class Read:
-    """One file that was looked into, how many certificates are tracked of it, and what could not be read."""
+    """One file that was looked into, where the certificates in it are from now on, and what could not be read."""
 
     path: Path
-    certificates: int
+    places: tuple[str, ...]
     problem: str | None
+
+    @property
+    def place(self) -> str:
+        """The file as a place."""
+        return place_of(self.path)
 
 
 def discover_files(lifecycle: Lifecycle, caller: Caller, root: Path, *, owner_id: int | None = None) -> Iterator[Read]:
     """Track what the files beneath `root` show. It runs while it is iterated over; what was found is kept."""
     caller.must(Operation.MANAGE_INVENTORY)
+    if not caller.is_local:
+        hint = "run certwright track import where the files are"
+        raise Forbidden("files are read for who is on the machine itself", code="local-only", hint=hint)
+    if not root.is_absolute() or ".." in root.parts:
+        what = f"{one_line(str(root), 200)!r} is not an absolute path without .."
+        raise BadRequest(what, code="bad-directory", hint="such as /etc/ssl")
     return _discover(Recorder(lifecycle, caller.identity, owner_id), root, walk(root))
 
 
@@ -53,7 +64,7 @@ def _discover(recorder: Recorder, root: Path, found: Iterator[Found | Unreadable
             if len(waiting) + len(problems) >= BATCH:
                 counts["unrecorded"] += recorder.write(waiting, problems)
                 waiting, problems = [], []
-            yield Read(file.path, len(observations), problem)
+            yield Read(file.path, tuple(observation.place for observation in observations), problem)
     finally:
         counts["unrecorded"] += recorder.write(waiting, problems)
         recorder.say("walk-finished", subject, **counts)
@@ -78,7 +89,7 @@ def _look_into(file: Found | Unreadable) -> tuple[list[Observation], str | None]
         else:
             (leaves if facts.kind == CERTIFICATE else above).append(facts)
     if not leaves and not reasons:
-        reasons.append("there is no certificate in it but those of authorities" if above else "there is none in it")
+        reasons.append("there is no certificate in it" + (" but those of authorities" if above else ""))
     places = (file.place if number == 1 else f"{file.place}#{number}" for number in range(1, len(leaves) + 1))
     observations = [Observation(place, (leaf, *above), None, "") for place, leaf in zip(places, leaves, strict=True)]
     return observations, one_line("; ".join(reasons)) or None

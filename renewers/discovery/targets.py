@@ -117,6 +117,8 @@ def parse_place(place: str) -> Target:
 
 
 def _entry(word: str) -> _Entry:
+    if word.startswith(("/", ".")):
+        raise _bad(word, "is a path, and no endpoint", "by itself: certwright track scan /etc/ssl")
     asked, sharp, server_name = word.lower().partition("#")
     scheme, mark, rest = asked.partition("://")
     protocol, rest = (scheme, rest) if mark else ("tls", scheme)

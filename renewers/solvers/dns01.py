@@ -70,4 +70,4 @@ def _remove(writer: DnsWriter, target: str, value: str) -> None:
     try:
         writer.remove(target, value, deadline=clock.monotonic() + CLEAN_UP_SECONDS)
     except CertwrightError as error:
-        log.warning("a challenge record stays behind at %s: %s", target, error.message)
+        log.warning("challenge-record-left", extra={"fields": {"record": target, "reason": error.message}})

@@ -28,7 +28,7 @@ from renewers.notifiers.rest import Rest
 from renewers.notifiers.signature import key_of, signature_of, verify
 from renewers.notifiers.webhook import Webhook, content_of
 from tests import peer
-from tests.receiver import MISERIES, OK, STALL, Receiver, receiving
+from tests.receiver import MISERIES, OK, STALL, TRICKLE, Receiver, receiving
 
 NOON = datetime(2030, 6, 1, 12, tzinfo=UTC)
 NOW = int(NOON.timestamp())
@@ -402,3 +402,13 @@ def test_strangers_words_are_carried_and_do_nothing() -> None:
     assert body.isascii()
     assert json.loads(body)["subject"] == odd.subject
     assert json.loads(body)["details"] == {"name": "\u2028</script>"}
+
+
+def test_a_receiver_that_trickles(receiver: Receiver, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A byte now and then is no answer: there is one end over all of it, whatever each read may take."""
+    monkeypatch.setattr(egress, "POST_SECONDS", 1.0)
+    receiver.script.append(TRICKLE)
+    start = clock.monotonic()
+    with pytest.raises(NotDelivered):
+        webhook(receiver).notifier.tell(NOTICE)
+    assert clock.monotonic() - start < 5

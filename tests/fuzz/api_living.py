@@ -26,6 +26,8 @@ ODD_TARGETS = (
     *("", "#", "0.0.0.0/0", "224.0.0.1", "127.1", "::/0:1", "[::1", "a:b:c", "x" * 5000, "gopher://x", "10.0.0.1/24"),
     *("-:1", "a:0", "a:70000", "a:9-1", "\x00", "é", "fe80::1%eth0", "a#", "10.0.0.0/8:1-65535", "0x7f000001:1"),
 )
+ODD_DIRECTORIES = ("", "nonsense", "./x", "..", "~", "/nonexistent", "/nonexistent/../x", "/\x00", "\u202e", "/" * 5000)
+"""None of which is on any machine."""
 ODD_SETTINGS: tuple[dict[str, Any], ...] = (
     *({}, {"directory": "relative"}, {"directory": "/"}, {"directory": "/a/../b"}, {"directory": "/a\x00b"}, {"x": 1}),
     *({"directory": "/nonexistent/x", "mode": "0644"}, {"directory": "/nonexistent/x", "reload": "rm -rf x"}),
@@ -42,8 +44,9 @@ class Choosing(Protocol):
 class Inventory:
     """What a campaign knows of the inventory."""
 
-    def __init__(self, chance: random.Random, one: Choosing) -> None:
+    def __init__(self, chance: random.Random, one: Choosing, files: str) -> None:
         self._chance = chance
+        self._files = files
         self._one = one
         self._foreign = [make(f"foreign-{number}.example").der for number in range(6)]
         self.made: dict[str, list[str]] = {noun: [] for noun in STANDING}
@@ -156,6 +159,8 @@ class Inventory:
 
     def _scan(self) -> dict[str, Any]:
         good = ["127.0.0.1:1", "api.example.internal 10.0.0.0/29:443,8443", "smtp://mail.example.internal"]
+        if self._chance.random() < 0.4:
+            return {"directory": self._one([self._files, f"{self._files}/deep"], ODD_DIRECTORIES)}
         return {"targets": self._one(good, ODD_TARGETS)}
 
     def _lineage(self) -> dict[str, Any]:

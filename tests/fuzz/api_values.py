@@ -56,7 +56,7 @@ class Living:
         self._target: Known | None = None
         self._boldness = 0.0
         self._adopted = 0
-        self.inventory = Inventory(chance, self._one)
+        self.inventory = Inventory(chance, self._one, str(world.files))
         self.certificates: list[Known] = []
         self.tokens: list[str] = []
         self.authorities: list[str] = []

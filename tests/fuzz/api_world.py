@@ -88,6 +88,8 @@ HELD = {
     "server": ("server", "dns:web.example.internal"),
 }
 """The certificates that callers have: of a workload, of a person with a role, and of a server, who is no client."""
+FILES = "files"
+"""The directory beside the state that may be walked."""
 LEAVES = ("mesh", "server", "client", "device", "edge", "ephemeral")
 
 
@@ -98,6 +100,7 @@ class World:
         self.product = product
         self.app = create_app(product)
         self.seen = seen
+        self.files = product.state.parent / FILES
         self.callers: dict[str, Caller] = {}
         self.secrets: set[str] = {(product.state / product.settings.keys.passphrase_file).read_text().strip()}
         self.by_hand = 0
@@ -131,6 +134,9 @@ class World:
         lineage = {"name": STANDING["lineages"], "names": ["standing.edge.example.internal"]}
         settings = {"directory": "/nonexistent/standing"}
         destination = {"name": STANDING["destinations"], "lineage": STANDING["lineages"], "settings": settings}
+        (self.files / "deep").mkdir(parents=True)
+        (self.files / "deep/good.pem").write_text(pem_certificate(make("found.example").der))
+        (self.files / "broken.crt").write_bytes(b"0\x82\x01")
         for path, body in (("owners", owner), ("lineages", lineage), ("destinations", destination)):
             await self.by_local(f"{API}/{path}", body)
         catch_up(self.product)
@@ -196,7 +202,7 @@ def open_world(store_url: str = "") -> Iterator[World]:
         mock.patch.dict(os.environ, clean, clear=True),
         mock.patch.object(software, "SCRYPT_N", 1 << 4),
         mock.patch.object(sealed, "SCRYPT_N", 1 << 4),
-        shut_off(),
+        shut_off(Path(directory) / FILES),
         _listening(seen),
     ):
         state = Path(directory) / "state"

@@ -6,16 +6,23 @@ import contextlib
 import re
 import shutil
 import socket
+import ssl
+import time
+from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 
 import pytest
+from cryptography import x509
 
 from ca.errors import CertwrightError
 from ca.store.engine import ProcessLock
+from pki.demo.website import Visitors, Website, home
 from pki.demo.world import World
 from tests import peer
 from tests.pki.conftest import certwright
+
+LINKS = ("live", "previous")
 
 
 @pytest.fixture(scope="module")
@@ -29,7 +36,7 @@ def told(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
 
 
 def test_the_story_is_told(told: tuple[Path, str]) -> None:
-    """A client is accepted, then revoked and refused by the same server, and the ledger is sound: in this order."""
+    """A client is accepted, revoked, refused; a website is renewed while it serves; the ledger is sound: so ordered."""
     _directory, transcript = told
     steps = re.findall(r"(?m)^(\d+)\. (.*?) ─", transcript)
     assert [int(number) for number, _ in steps] == list(range(1, len(steps) + 1))
@@ -40,6 +47,12 @@ def test_the_story_is_told(told: tuple[Path, str]) -> None:
         "let it in: certificate, chain and CRLs hold",
         "its key is blocked for ever",
         "certificate revoked, ",
+        "web@demo.internal answers for it",
+        "seen in a handshake",
+        "with a key of its own is served now instead of #",
+        "visitors came meanwhile, and none was turned away",
+        "shows shop.demo.internal: nothing is wrong",
+        "nothing is due, nothing fails, and nothing is wrong",
         "sound: ",
         "All of this took",
     ]
@@ -73,7 +86,70 @@ def test_what_the_demo_left_can_be_used(told: tuple[Path, str], tmp_path: Path) 
     directory, transcript = told
     assert "certwright cert list" in transcript
     done = certwright("--state", directory / "state", "cert", "list", "--json")
-    assert done.stdout.count('"serial"') >= 5
+    assert done.stdout.count('"serial"') >= 7
+    shown = certwright("--state", directory / "state", "track", "show", "shop.demo.internal").stdout
+    assert shown.count("certificate-renewed") == 2
+    assert certwright("--state", directory / "state", "renew", "plan").returncode == 0
+
+
+def test_the_website_has_two_certificates_with_two_keys(told: tuple[Path, str]) -> None:
+    """What was renewed stands beside what was before, each with its own key; the link says which is in use."""
+    website = told[0] / "website"
+    used, before = (x509.load_pem_x509_certificate((website / n / "cert.pem").read_bytes()) for n in LINKS)
+    assert used.serial_number != before.serial_number
+    assert used.public_key() != before.public_key()
+    assert oct((website / "live" / "key.pem").stat().st_mode)[-3:] == "600"
+
+
+@pytest.fixture
+def website(told: tuple[Path, str], tmp_path: Path) -> Iterator[tuple[Website, Visitors]]:
+    """A website of the files that the demo has left, and a visitor."""
+    shutil.copytree(told[0] / "website", tmp_path / "website", symlinks=True)
+    (tmp_path / "website" / "reload").unlink()
+    with closing(Website(tmp_path / "website")) as website:
+        yield website, Visitors(website.port, told[0] / "trusted.pem", "shop.demo.internal")
+
+
+def test_a_website_reads_its_files_when_it_is_told_to(website: tuple[Website, Visitors]) -> None:
+    """Not before: files that were exchanged are not served until it is told; files that do not fit never are."""
+    site, visitor = website
+    used, before = (ssl.PEM_cert_to_DER_cert((site.directory / name / "cert.pem").read_text()) for name in LINKS)
+    with pytest.raises(OSError):
+        visitor.visit()
+    (site.directory / "reload").touch()
+    assert visitor.visit() == used
+    (site.directory / "live").unlink()
+    (site.directory / "live").symlink_to((site.directory / "previous").readlink())
+    assert visitor.visit() == used
+    (site.directory / "reload").touch()
+    assert visitor.visit() == before
+    (site.directory / "live" / "key.pem").write_text("damaged")
+    (site.directory / "reload").touch()
+    assert visitor.visit() == before
+
+
+def test_a_website_is_where_nobody_else_can_put_files(tmp_path: Path) -> None:
+    """In a checkout that a group may write nothing would be brought to it: it gets a directory that goes with it."""
+    with home(tmp_path / "own") as directory:
+        assert directory == tmp_path / "own"
+    assert directory.is_dir()
+    (tmp_path / "shared").mkdir()
+    (tmp_path / "shared").chmod(0o775)
+    with home(tmp_path / "shared" / "website") as directory:
+        assert not directory.is_relative_to(tmp_path)
+        assert directory.is_dir()
+    assert not directory.exists()
+
+
+def test_a_visitor_who_is_turned_away_is_counted(website: tuple[Website, Visitors]) -> None:
+    """Whoever gets no answer is counted, with the reason, and the next one comes anyway."""
+    _site, visitors = website
+    with visitors:
+        deadline = time.monotonic() + 10
+        while len(visitors.turned_away) < 2 and time.monotonic() < deadline:
+            time.sleep(0.02)
+    assert (visitors.served, len(visitors.turned_away) >= 2) == (0, True)
+    assert all(visitors.turned_away)
 
 
 def test_a_demo_takes_no_directory_that_is_not_its_own(tmp_path: Path) -> None:

@@ -198,6 +198,10 @@ REFUSED: dict[str, tuple[str, str, dict[str, Any], int, str]] = {
     "nothing to scan": ("POST", "/scans", {"targets": "  # all"}, 400, "bad-request"),
     "multicast": ("POST", "/scans", {"targets": "224.0.0.1:443"}, 400, "bad-request"),
     "too much to scan": ("POST", "/scans", {"targets": "10.0.0.0/8:443"}, 400, "bad-request"),
+    "nothing at all to scan": ("POST", "/scans", {}, 400, "bad-request"),
+    "two things to scan": ("POST", "/scans", {"targets": "127.0.0.1:1", "directory": "/none"}, 400, "bad-request"),
+    "a path among endpoints": ("POST", "/scans", {"targets": "127.0.0.1:1 /nonexistent"}, 400, "bad-request"),
+    "a directory from afar": ("POST", "/scans", {"directory": "/nonexistent"}, 403, "local-only"),
     "no such endpoint": ("DELETE", "/endpoints/tls%3Ax%3A1", {}, 404, "not-found"),
 }  # fmt: skip
 
@@ -383,6 +387,63 @@ def test_a_scan_tracks_what_it_sees(world: World, operator: httpx.Client, shop: 
     assert story["certificate"] == pem_certificate(leaf.der)
     assert ok(operator.delete(f"{API}/endpoints/{quote(f'tls:{target}', safe='')}"))["removed"] == f"tls:{target}"
     assert ok(operator.get(f"{API}/endpoints"))["items"] == []
+
+
+@pytest.fixture
+def pile(tmp_path: Path) -> Path:
+    """A directory with a chain and its key, one that has ended, and what gives nothing."""
+    from ca import clock
+
+    top, root = tmp_path / "pile", make("Foreign CA", is_ca=True)
+    (top / "deep").mkdir(parents=True)
+    leaf = make("pile.example", issuer=root)
+    ended = make("ended.example", issuer=root, start=clock.from_timestamp(clock.timestamp() - 90 * 86400), days=30)
+    (top / "chain.pem").write_text(f"{key_pem(leaf.key)}{pem_certificate(leaf.der)}{pem_certificate(root.der)}")
+    (top / "deep" / "ended.der").write_bytes(ended.der)
+    (top / "broken.crt").write_bytes(b"0\x82\x01")
+    (top / "closed.pem").touch(0)
+    (top / "out.pem").symlink_to("/etc/passwd")
+    with (top / "large.pem").open("wb") as file:
+        file.truncate(2 * 1024 * 1024)
+    return top
+
+
+def test_a_directory_is_read_for_who_is_on_the_machine(world: World, admin: httpx.Client, pile: Path) -> None:
+    """Progress line by line, then what is where and each reason; an admin from afar is told to bring the files."""
+    owner(admin)
+    document = problem(admin.post(f"{API}/scans", json={"directory": str(pile)}), 403, "local-only")
+    assert "certwright track import" in document["hint"]
+    assert ok(admin.get(f"{API}/tracked"))["items"] == []
+    answer = world.local.post(f"{API}/scans", json={"directory": str(pile), "owner": "payments"})
+    lines = [json.loads(line) for line in answer.raise_for_status().text.splitlines()]
+    assert [(line["done"], line["of"]) for line in lines[:-1]] == [(number, None) for number in range(1, 7)]
+    report = last_line(answer)
+    assert [report[name] for name in ("error", "done", "of", "seen")] == [None, 6, 6, 2]
+    assert {one["place"].removeprefix(f"file:{pile}/"): one["shown_as"] for one in report["endpoints"]} == {
+        "chain.pem": "pile.example",
+        "deep/ended.der": "ended.example",
+    }
+    assert report["findings"]["expired"] == 1
+    reasons = {one["place"].removeprefix(f"file:{pile}/"): one["reason"] for one in report["unseen"]}
+    assert set(reasons) == {"broken.crt", "closed.pem", "large.pem", "out.pem"}
+    assert "leads out" in reasons["out.pem"]
+    assert sum(report["reasons"].values()) == len(reasons)
+    assert "PRIVATE" not in answer.text
+    rows = ok(admin.get(f"{API}/tracked", params={"owner": "payments"}))["items"]
+    assert {row["shown_as"] for row in rows} == {"pile.example", "ended.example"}
+    assert len(ok(admin.get(f"{API}/endpoints"))["items"]) == 2
+
+
+@pytest.mark.parametrize(
+    "path", ["etc/ssl", ".", "../etc", "/etc/../etc/ssl", "{pile}/deep/..", "{pile}/none", "~", ""]
+)
+def test_a_directory_has_a_plain_path(world: World, pile: Path, path: str) -> None:
+    """A relative one, one that climbs, and one that leads nowhere are refused; nothing is read."""
+    before = world.counts()
+    answer = world.local.post(f"{API}/scans", json={"directory": path.format(pile=pile)})
+    document = problem(answer, 400, answer.json()["code"])
+    assert document["code"] in ("bad-directory", "bad-request")
+    assert world.counts() == before
 
 
 def test_one_scan_at_a_time(world: World, operator: httpx.Client) -> None:

@@ -225,6 +225,39 @@ def test_scanning(beside: Cli, tmp_path: Path) -> None:
     assert "0 endpoints of 2 showed a certificate" in targets.stderr
 
 
+def test_scanning_a_directory(warm: Warm, running: Server, beside: Cli, alone: Cli) -> None:
+    """What lies there is shown with its place, each file that gives nothing with its reason, many by reason alone."""
+    top = beside.directory / "pile"
+    (top / "deep").mkdir(parents=True)
+    (top / "deep" / "one.pem").write_text(pem_certificate(make("in-a-pile\x1b[31m.example").der))
+    (top / "broken.crt").write_bytes(b"0\x82\x01")
+    (top / "out.pem").symlink_to("/etc/passwd")
+    for cli in (beside, alone):
+        done = cli.run("track", "scan", top)
+        assert f"file:{top}/deep/one.pem" in done.stdout
+        assert "\x1b" not in done.stdout + done.stderr
+        assert "1 certificate found in 3 files, 1 with findings" in done.stderr
+        assert f"not taken: file:{top}/out.pem: is a link that leads out of the directory" in done.stderr
+        assert done.stderr.count("not taken: ") == 2
+    for name in range(20):
+        (top / f"out-{name}.pem").symlink_to("/etc/passwd")
+    many = beside.run("track", "scan", top)
+    assert "21 times: is a link that leads out of the directory" in many.stderr
+    assert "not taken" not in many.stderr
+    assert beside.json("track", "scan", top)["seen"] == 1
+
+    for mixed in ((top, "127.0.0.1:1"), ("127.0.0.1:1", top), (top, top), ("-", top)):
+        assert "by itself" in beside.run("track", "scan", *mixed, stdin="127.0.0.1:1", code=2).stderr
+    assert "is a path" in beside.refused("track", "scan", "-", stdin=f"127.0.0.1:1\n{top}\n")[0]
+    assert "absolute path" in beside.refused("track", "scan", f"{top}/deep/..")[0]
+    secret = beside.run("token", "create", "from-afar", "--role", "admin").stdout.strip()
+    where = ("--server", running.url, "--ca-file", running.roots)
+    afar = Cli(warm, *where, directory=beside.directory, CERTWRIGHT_TOKEN=secret)
+    reason, hint = afar.refused("track", "scan", top)
+    assert "on the machine itself" in reason
+    assert "certwright track import" in str(hint)
+
+
 def test_owners_from_the_command_line(beside: Cli) -> None:
     """Add, claim, change, show, hand over, remove."""
     beside.run("owner", "add", "first", "--email", "first@example.org", "--escalation", "boss@example.org")

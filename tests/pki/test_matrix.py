@@ -481,6 +481,7 @@ DOORS = {
     "story": Door("GET /tracked/{identity}", standing("/tracked/%231"), READERS),
     "assign": Door("PUT /tracked/{identity}/owner", standing("/tracked/%231/owner", {"owner": "everybody"}), OPERATORS),
     "scan": Door("POST /scans", at(f"{API}/scans", {"targets": "127.0.0.1:1"}), OPERATORS),
+    "scan a directory": Door("POST /scans", at(f"{API}/scans", {"directory": str(rig.CONFIG / "profiles")}), {"local"}),
     "endpoints": Door("GET /endpoints", at(f"{API}/endpoints"), READERS),
     "forget": Door("DELETE /endpoints/{place}", _place, OPERATORS),
     "list lineages": Door("GET /lineages", at(f"{API}/lineages"), READERS),

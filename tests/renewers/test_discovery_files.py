@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 from sqlalchemy import select
 from sqlmodel import SQLModel, col
 
+from ca.access import Caller, Role
 from ca.errors import BadRequest, Forbidden
 from ca.models import LedgerEntry
 from ca.store import Store
@@ -63,7 +65,7 @@ def tree(tmp_path: Path) -> Path:
 def test_every_certificate_gets_the_file_for_a_place(lifecycle: Lifecycle, tree: Path) -> None:
     """Leaves alone or with their chain, several in one file; no look is planned, since other machines look too."""
     told = results(lifecycle, tree)
-    assert {name: one.certificates for name, one in told.items() if one.certificates} == {
+    assert {name: len(one.places) for name, one in told.items() if one.places} == {
         "chain.pem": 1,
         "sub/alone.der": 1,
         "sub/two.crt": 2,
@@ -76,7 +78,7 @@ def test_every_certificate_gets_the_file_for_a_place(lifecycle: Lifecycle, tree:
 
 def test_what_is_passed_over_is_said(lifecycle: Lifecycle, tree: Path) -> None:
     """Authorities, keys, what is broken, and what needs a passphrase; prose is not worth a word."""
-    problems = {name: one.problem for name, one in results(lifecycle, tree).items() if not one.certificates}
+    problems = {name: one.problem for name, one in results(lifecycle, tree).items() if not one.places}
     assert set(problems) == {"trust.pem", "key.pem", "broken.crt", "bag.p12"}
     assert "authorities" in (problems["trust.pem"] or "")
     assert "passphrase" in (problems["bag.p12"] or "")
@@ -95,7 +97,7 @@ def test_a_file_that_holds_nothing_any_more_is_missed(lifecycle: Lifecycle, tree
 
 def test_the_ledger_says_who_walked_where(lifecycle: Lifecycle, tree: Path) -> None:
     """And what came of it, also where it was ended early."""
-    running = discover_files(lifecycle, rig.OPERATOR, tree)
+    running = discover_files(lifecycle, Caller("local:uid=7", Role.OPERATOR, is_local=True), tree)
     next(running)
     running.close()  # type: ignore[attr-defined]
     results(lifecycle, tree)
@@ -109,8 +111,45 @@ def test_the_ledger_says_who_walked_where(lifecycle: Lifecycle, tree: Path) -> N
 
 
 def test_not_everybody_may_have_files_read(lifecycle: Lifecycle, tree: Path) -> None:
-    """Refused at once, and so is a directory that is not there."""
-    with pytest.raises(Forbidden):
-        discover_files(lifecycle, rig.REQUESTER, tree)
+    """The role has to allow it, and nobody has files of this machine read from afar, an admin as little as any."""
+    for caller in (rig.REQUESTER, Caller("local:uid=7", Role.AUDITOR, is_local=True)):
+        with pytest.raises(Forbidden, match="has the role"):
+            discover_files(lifecycle, caller, tree)
+    for caller in (rig.OPERATOR, Caller("token:far", Role.ADMIN)):
+        with pytest.raises(Forbidden, match="on the machine itself") as refused:
+            discover_files(lifecycle, caller, tree)
+        assert "certwright track import" in str(refused.value.hint)
+    assert rows(lifecycle, Endpoint) == []
+
+
+@pytest.mark.parametrize("root", ["nowhere", "", ".", "relative", "/..", "{tree}/nowhere", "{tree}/sub/..", "/a\0b"])
+def test_what_is_no_plain_path_to_something_is_refused(lifecycle: Lifecycle, tree: Path, root: str) -> None:
+    """At once: relative paths, which mean something else to us than to who asks; what climbs; what is not there."""
     with pytest.raises(BadRequest):
-        discover_files(lifecycle, rig.ADMIN, tree / "nowhere")
+        discover_files(lifecycle, rig.ADMIN, Path(root.format(tree=tree)))
+
+
+def test_a_hostile_tree_costs_nobody_else_anything(lifecycle: Lifecycle, tree: Path) -> None:
+    """Loops, links, pipes, devices, odd names: each has its reason or is nothing, and the good ones are tracked."""
+    (tree / "loop.pem").symlink_to("loop.pem")
+    (tree / "again.pem").symlink_to("chain.pem")
+    (tree / "dangling.pem").symlink_to("nowhere")
+    (tree / "up").symlink_to("..")
+    (tree / "zero.pem").symlink_to("/dev/zero")
+    os.mkfifo(tree / "pipe.pem")
+    (tree / "empty.pem").touch()
+    (tree / "odd\n\u202e.pem").write_bytes(make("odd.example", issuer=ROOT).der)
+    Path(os.fsdecode(bytes(tree) + b"/\xff.pem")).write_bytes(make("raw.example", issuer=ROOT).der)
+    told = [one for one in discover_files(lifecycle, rig.ADMIN, tree) if one.problem is not None]
+    reasons = {one.path.name: one.problem for one in told}
+    out = "is a link that leads out of the directory"
+    assert {name: reasons[name] for name in ("loop.pem", "up", "zero.pem", "empty.pem")} == {
+        "loop.pem": "is a link that leads in a circle",
+        **dict.fromkeys(("up", "zero.pem"), out),
+        "empty.pem": "there is no certificate in it",
+    }
+    assert not {"again.pem", "dangling.pem", "pipe.pem"} & set(reasons)
+    assert {row.shown_as for row in rows(lifecycle, Tracked)} >= {"odd.example", "raw.example", "api.example"}
+    places = [row.place for row in rows(lifecycle, Endpoint)]
+    assert len(places) == len(set(places)) == 6
+    assert all(place.isascii() and place.isprintable() for place in places)

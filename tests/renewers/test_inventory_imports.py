@@ -1,11 +1,9 @@
-"""Bringing in what others issued: every format, hostile files and trees; no key is kept, and the rest goes on."""
+"""Bringing in what others issued: every format, hostile files; no key is kept, and the rest goes on."""
 
 from __future__ import annotations
 
 import base64
-import os
 import subprocess
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -28,8 +26,8 @@ from ca import clock, der
 from ca.errors import BadRequest, NotFound, TooLarge
 from ca.secret import Secret
 from ca.store import Store
-from renewers.inventory import imports, owners, reading
-from renewers.inventory.imports import Target, import_directory, import_pem, import_pkcs12
+from renewers.inventory import owners, reading
+from renewers.inventory.imports import Target, import_pem, import_pkcs12
 from renewers.inventory.owners import OwnerPlan
 from renewers.inventory.reading import MAX_ITERATIONS, read_any, read_pkcs12
 from renewers.lifecycle import Lifecycle
@@ -48,15 +46,6 @@ def life(store: Store) -> Iterator[Lifecycle]:
     """An installation without a CA, at one moment."""
     with clock.pinned(clock.from_timestamp(BEGIN)):
         yield foreign.lifecycle(rig.make_installation(store, with_hierarchy=False))
-
-
-@pytest.fixture
-def tree() -> Iterator[Path]:
-    """A directory that others may enter."""
-    with tempfile.TemporaryDirectory() as name:
-        path = Path(name)
-        path.chmod(0o755)
-        yield path
 
 
 def chain() -> tuple[bytes, bytes]:
@@ -213,87 +202,6 @@ def test_an_import_may_say_whose_it_is_and_what_it_continues(life: Lifecycle) ->
         import_pem(life, ADMIN, two, Target(lineage="old.example"))
 
 
-def test_a_hostile_tree_costs_nobody_else_anything(
-    life: Lifecycle, tree: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Every file has its reason: loops, links, pipes, devices, size, odd names; the good ones are tracked."""
-    good = bundle(certificate("dns:good.example")).encode()
-    (tree / "good.pem").write_bytes(good)
-    (tree / "a").mkdir()
-    (tree / "a" / "deep.der").write_bytes(certificate("dns:deep.example"))
-    (tree / "README").write_text("nothing here")
-    (tree / "empty").touch()
-    (tree / "broken.pem").write_bytes(good.replace(b"M", b"!", 1))
-    (tree / "link.pem").symlink_to("good.pem")
-    (tree / "loop").symlink_to("loop")
-    (tree / "dangling").symlink_to("nowhere")
-    (tree / "up").symlink_to("..")
-    (tree / "null").symlink_to("/dev/zero")
-    os.mkfifo(tree / "pipe")
-    (tree / "large.pem").write_bytes(good * 10)
-    (tree / "odd\n\u202e.pem").write_bytes(certificate("dns:odd.example"))
-    Path(os.fsdecode(bytes(tree) + b"/\xff.pem")).write_bytes(certificate("dns:raw.example"))
-    monkeypatch.setattr(imports, "MAX_FILE", len(good) * 5)
-    outcomes = {outcome.path.removeprefix(f"{tree}/"): outcome for outcome in import_directory(life, ADMIN, tree)}
-    assert {name: outcome.why for name, outcome in outcomes.items() if outcome.why} == {
-        "README": "there is no certificate in it",
-        "empty": "there is no certificate in it",
-        "loop": "its links lead in a circle",
-        "dangling": "it cannot be read: No such file or directory",
-        "up": "a link to a directory is not followed",
-        "null": "it is not a regular file",
-        "pipe": "it is not a regular file",
-        "large.pem": f"it is larger than {len(good) * 5} bytes",
-    }
-    assert outcomes["broken.pem"].imported.refused
-    assert len(outcomes["good.pem"].imported.tracked) == 1
-    assert len(outcomes["link.pem"].imported.known) == 1
-    names = {"good.example", "deep.example", "odd.example", "raw.example"}
-    assert {name for _, name in shown(life)} == names
-    assert all(name.isprintable() for name in outcomes)
-    assert sorted(outcome.number for outcome in outcomes.values()) == list(range(1, len(outcomes) + 1))
-
-
-def test_what_may_not_be_read_is_said_and_the_rest_goes_on(life: Lifecycle, tree: Path, monkeypatch: Any) -> None:
-    """A file and a directory of others, as somebody who is not root."""
-    (tree / "closed.pem").write_bytes(certificate("dns:closed.example"))
-    (tree / "closed.pem").chmod(0)
-    (tree / "shut").mkdir(mode=0)
-    (tree / "z.pem").write_bytes(certificate("dns:good.example"))
-    monkeypatch.setattr(imports, "_track", lambda *_: imports.Imported())  # our store is root's
-    going = import_directory(life, ADMIN, tree)
-    with somebody():
-        outcomes = {Path(outcome.path).name: outcome.why for outcome in going}
-    denied = "it cannot be read: Permission denied"
-    assert outcomes == {"closed.pem": denied, "shut": denied, "z.pem": None}
-    with pytest.raises(BadRequest):
-        import_directory(life, ADMIN, tree / "z.pem")
-    with pytest.raises(BadRequest):
-        import_directory(life, ADMIN, Path("a\0b"))
-
-
-def test_a_tree_has_bounds(life: Lifecycle, tree: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """On depth and on files; what is beyond them is said."""
-    deep = tree.joinpath(*["d"] * (imports.MAX_DEPTH + 1))
-    deep.mkdir(parents=True)
-    (deep / "x.pem").write_bytes(certificate("dns:x.example"))
-    assert [outcome.why for outcome in import_directory(life, ADMIN, tree)] == ["it is deeper than 16 directories"]
-    monkeypatch.setattr(imports, "MAX_FILES", 3)
-    for number in range(6):
-        (tree / f"{number}.pem").write_bytes(certificate(f"dns:n{number}.example"))
-    outcomes = list(import_directory(life, ADMIN, tree))
-    assert len(outcomes) == 4
-    assert "more than 3 files" in (outcomes[-1].why or "")
-
-
-def test_a_file_that_changes_into_a_pipe_is_not_waited_for(life: Lifecycle, tree: Path, monkeypatch: Any) -> None:
-    """Between looking and opening, somebody may exchange it."""
-    os.mkfifo(tree / "swapped.pem")
-    monkeypatch.setattr(imports, "_unfit", lambda _place: None)
-    (outcome,) = import_directory(life, ADMIN, tree)
-    assert outcome.why == "it is not a regular file"
-
-
 def between_ca(name: str, key: Any, issuer: str, by: Any) -> bytes:
     """The certificate of a CA beneath another."""
     builder = x509.CertificateBuilder().subject_name(rig.common_name(name)).issuer_name(rig.common_name(issuer))
@@ -301,15 +209,3 @@ def between_ca(name: str, key: Any, issuer: str, by: Any) -> bytes:
     builder = builder.not_valid_before(clock.from_timestamp(BEGIN)).not_valid_after(clock.from_timestamp(BEGIN + 999))
     builder = builder.add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
     return builder.sign(by, hashes.SHA256()).public_bytes(Encoding.DER)
-
-
-class somebody:  # noqa: N801 - reads as what it is
-    """Not root, for the length of a `with` block."""
-
-    def __enter__(self) -> None:
-        self.before = os.geteuid()
-        if self.before == 0:
-            os.seteuid(65534)
-
-    def __exit__(self, *_: object) -> None:
-        os.seteuid(self.before)

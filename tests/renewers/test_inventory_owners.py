@@ -277,10 +277,6 @@ VERBS: dict[str, tuple[Callable[[Lifecycle, Caller], Any], set[Role]]] = {
         lambda life, who: imports.import_pem(life, who, foreign.certificate("dns:i.example")),
         {Role.ADMIN, Role.OPERATOR},
     ),
-    "directory": (
-        lambda life, who: imports.import_directory(life, who, rig.CONFIG / "profiles"),
-        {Role.ADMIN, Role.OPERATOR},
-    ),
     "pkcs12": (lambda life, who: imports.import_pkcs12(life, who, b"", None), {Role.ADMIN, Role.OPERATOR}),
 }
 

@@ -20,9 +20,12 @@ from ca import clock
 from ca.errors import IssuerRefusal, NotDelivered
 from ca.models import LedgerEntry
 from ca.secret import Secret
-from ca.store import Store, open_store
+from ca.store import Store, Transaction, open_store
 from ca.store.commit import StaleChange
 from renewers import alarms, events, notices, work
+from renewers.alarms import Trouble
+from renewers.inventory import owners
+from renewers.inventory.owners import OwnerPlan
 from renewers.lifecycle import Lifecycle
 from renewers.models import Alarm, Event, Work
 from renewers.notices import FAILING, GIVE_UP, NOTIFY, SAID_AFTER
@@ -30,6 +33,7 @@ from renewers.notifiers import Notice
 from renewers.notifiers.memory import MemoryNotifier
 from renewers.notifiers.signature import verify
 from renewers.notifiers.webhook import Webhook
+from tests import rig
 from tests.conftest import fresh_database
 from tests.contracts.test_work import asked, plan_of
 from tests.receiver import MISERIES, TAKE_AND_DROP, receiving
@@ -471,3 +475,24 @@ def test_a_miserable_receiver_gets_everything(store: Store, tmp_path: Path) -> N
     for headers, body in receiver.taken:
         bodies[headers["webhook-id"]].add(body)
     assert all(len(same) == 1 for same in bodies.values())
+
+
+def test_a_notice_says_whose_it_is(pair: Lifecycle) -> None:
+    """By name and mailbox; what nobody owns goes to the fallback owner, and says that it is an orphan (row 77)."""
+    owners.add(pair, rig.ADMIN, OwnerPlan("everybody", "pki@example.org"))
+    web = owners.add(pair, rig.ADMIN, OwnerPlan("web", "web@example.org", ("lead@example.org",)))
+
+    def unit(tx: Transaction) -> None:
+        alarms.raise_alarm(tx, Trouble("expiring", "a", "error", "a ends", owner_id=web.id))
+        alarms.raise_alarm(tx, Trouble("expiring", "b", "error", "b ends"))
+
+    pair.store.write(unit)
+    while notices.fan_out(pair):
+        continue
+    for claim in work.claim(pair.store, [NOTIFY], limit=100, lease=60):
+        notices.tell(pair, claim)
+    hook = pair.notifiers["hook"]
+    assert isinstance(hook, MemoryNotifier)
+    told = {notice.subject: notice.body for notice in hook.told if notice.kind == "alarm-raised"}
+    assert told["a"]["owner"] == {"name": "web", "email": "web@example.org", "escalation": ["lead@example.org"]}
+    assert (told["b"]["owner"]["name"], told["b"]["is_orphan"]) == ("everybody", True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import socket
 import threading
@@ -21,6 +22,7 @@ from hypothesis import strategies as st
 from ca import clock
 from ca.errors import Misconfigured, NotDelivered
 from ca.x509 import names
+from pki import logs
 from renewers.solvers import Challenge, questions
 from renewers.solvers.dns01 import Dns01
 from renewers.solvers.questions import MOST_RECORDS, Server, texts_at
@@ -431,8 +433,15 @@ def test_a_record_that_stays_behind_is_logged_and_breaks_nothing(
     """What came of the challenge counts; the log names the record, and not its value."""
     with caplog.at_level(logging.WARNING), solver_of(servers, Sticky(*servers)).answer(challenge(), deadline=soon()):
         pass
-    assert NAME in caplog.text
-    assert value_of(challenge()) not in caplog.text
+    (left,) = caplog.records
+    told = json.loads(logs._Json().format(left))
+    assert [told[name] for name in ("event", "level", "record", "reason")] == [
+        "challenge-record-left",
+        "warning",
+        NAME,
+        "the provider does not answer",
+    ]
+    assert value_of(challenge()) not in str(told)
 
 
 @given(
