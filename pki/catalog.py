@@ -14,8 +14,7 @@ from ca.keys.software import SoftwareKeyStore
 from pki.lifecycle_settings import AcmeSettings, SolverSettings, WebhookSettings
 from pki.secret_files import read_secret
 from pki.settings import KeySettings
-from renewers import budget
-from renewers.issuers import Issuer
+from renewers.issuers import Issuer, budget
 from renewers.issuers.acme import AcmeConfig, AcmeIssuer
 from renewers.issuers.internal import InternalIssuer
 from renewers.lifecycle import MakePublisher

@@ -27,7 +27,7 @@ from pki.lifecycle_settings import WindowSettings
 from pki.settings import Settings
 from renewers.issuers import Issuer
 from renewers.lifecycle import Lifecycle, Policy
-from renewers.windows import Window
+from renewers.timing.windows import Window
 
 SEALER_SALT = "sealer-salt"
 DAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")

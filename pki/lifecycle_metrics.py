@@ -9,8 +9,8 @@ from sqlmodel import col
 from ca import clock
 from ca.store import Store
 from renewers import backlog
-from renewers.lead_time import Stage
 from renewers.models import Alarm, IssuerHealth, Lineage, Tracked
+from renewers.timing.lead_time import Stage
 
 WATCHED = (Stage.DUE, Stage.LATE, Stage.URGENT, Stage.CRITICAL, Stage.EXPIRED)
 MODES = ("renewed", "manual")

@@ -11,10 +11,12 @@ from ca.store.lease import leased
 from pki.beats import Beat
 from pki.logs import logger
 from pki.product import Product
-from renewers import health, notices, watch
 from renewers.duties import DUTIES
 from renewers.inventory import ending, issued, own
+from renewers.renewing import health
 from renewers.runner import Runner
+from renewers.telling import notices
+from renewers.timing import watch
 from renewers.work import Claim
 
 log = logger(__name__)

@@ -1,1 +1,1 @@
-"""The floor that reaches out: inventory, lead time, renewal, publishers, rotation, reports. Still empty: see README."""
+"""The floor that reaches out: inventory, lead time, renewal, delivery, events. README has the rooms and the words."""

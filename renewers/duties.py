@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from types import MappingProxyType
 
-from renewers import delivery, notices, renewal, setback, suggestions
+from renewers.delivering import delivery
 from renewers.discovery import looks
+from renewers.renewing import renewal, setback, suggestions
 from renewers.runner import Duty
+from renewers.telling import notices
 
 DUTIES: Mapping[str, Duty] = MappingProxyType(
     {

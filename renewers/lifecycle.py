@@ -11,10 +11,10 @@ from ca.keys.algorithms import KeyType
 from ca.keys.sealed import Sealer
 from ca.store import Store
 from renewers.issuers import Issuer
-from renewers.measured import LeadTimes
 from renewers.notifiers import Notifier
 from renewers.publishers import Publisher
-from renewers.windows import Window
+from renewers.timing.measured import LeadTimes
+from renewers.timing.windows import Window
 
 MakePublisher = Callable[[Mapping[str, Any]], Publisher]
 """Makes the publisher of one destination from its settings. `BadRequest` says what is wrong with them."""

@@ -34,7 +34,7 @@ PAGES = {
     for path in [*ROOT.glob("*.md"), *ROOT.glob("*/README.md")]
     if not path.relative_to(ROOT).parts[0].startswith(".")
 }
-PKI, CA = PAGES["pki/README.md"], PAGES["ca/README.md"]
+PKI, RENEWERS, CA = (PAGES[f"{package}/README.md"] for package in ("pki", "renewers", "ca"))
 TEXTS = {name: module.text for name, module in modules().items()}
 MAKEFILE = (ROOT / "Makefile").read_text()
 SHIPPED = Profiles(rig.CONFIG / "profiles", rig.VARIABLES)
@@ -398,8 +398,8 @@ def _is_at(base: Path, place: str) -> bool:
 
 
 def test_every_room_is_in_a_table() -> None:
-    """The READMEs of `ca` and `pki` name every module and folder at the top of their package."""
-    for package, page in (("ca", CA), ("pki", PKI)):
+    """The READMEs of `ca`, `renewers` and `pki` name every module and folder at the top of their package."""
+    for package, page in (("ca", CA), ("renewers", RENEWERS), ("pki", PKI)):
         tops = {path.stem for path in (ROOT / package).glob("*") if path.suffix == ".py" or path.is_dir()}
         rooms = {top for top in tops if not top.startswith(("_", "."))}
         table = page.partition("## ")[0]

@@ -561,5 +561,5 @@ def test_private_keys_are_written_in_a_handful_of_places() -> None:
         "pki.cli.cert._write",
         "pki.demo.story.Teller._issue",
         "pki.web.tls.ListenerTls._renew",
-        "renewers.material._pem",
+        "renewers.delivering.material._pem",
     }

@@ -10,14 +10,16 @@ from pki.cli.options import Json
 
 app = typer.Typer(help="Alarms: what is wrong now, since when, and what to do.", no_args_is_help=True)
 
+SEVERITIES = ("info", "warning", "error", "critical")
+
 
 @app.command("list")
 def listing(
     limit: Annotated[int, typer.Option(help="How many; 0 for all.", min=0)] = 0,
     json: Json = False,
 ) -> None:
-    """List what is wrong now; exit code 0, whatever it is."""
-    from pki.cli.output import moment, print_json, say, table
+    """List what is wrong now, the worst first; exit code 0, whatever it is."""
+    from pki.cli.output import beside, moment, print_json, say, say_if_cut, table
     from pki.client.rest import connect
 
     with connect() as client:
@@ -25,8 +27,12 @@ def listing(
     if json:
         print_json(rows)
         return
-    columns = ("severity", "kind", "subject", "since", "owner", "message")
-    shown = [[moment(row[column]) if column == "since" else row[column] for column in columns] for row in rows]
-    table(columns, shown, empty="nothing is wrong")
+    rows.sort(key=lambda row: (-SEVERITIES.index(row["severity"]), row["since"]))
+    shown = [
+        [row["severity"], moment(row["since"]), row["owner"], row["message"], beside(row["subject"], row["message"])]
+        for row in rows
+    ]
+    table(("severity", "since", "owner", "message", "about"), shown, empty="nothing is wrong")
+    say_if_cut(rows, limit)
     for hint in dict.fromkeys(row["hint"] for row in rows if row["hint"]):
         say(f"hint: {hint}")

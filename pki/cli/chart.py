@@ -14,6 +14,8 @@ WIDTH = 8
 """Characters of the longest bar."""
 DAYS = 31
 """Up to so many days, a row is a day; beyond, a week."""
+NAMED = 5
+"""Up to so many days are named on which renewals pile up."""
 
 
 def draw(forecasts: Sequence[dict[str, Any]]) -> None:
@@ -26,10 +28,11 @@ def draw(forecasts: Sequence[dict[str, Any]]) -> None:
     names = ["now" if one["lifetime_days"] is None else f"{one['lifetime_days']} d" for one in forecasts]
     columns = [summed(one["renewals"], step) for one in forecasts]
     most = max((max(column, default=0.0) for column in columns), default=0.0)
+    widest = max((len(number(value)) for column in columns for value in column), default=0)
     start = datetime.strptime(forecasts[0]["start"][:10], "%Y-%m-%d")  # noqa: DTZ007 - a date, to count on from
     rows = [
-        [f"{start + timedelta(days=number * step):%Y-%m-%d}", *(_cell(column[number], most) for column in columns)]
-        for number in range(len(columns[0]))
+        [f"{start + timedelta(days=row * step):%Y-%m-%d}", *(_cell(column[row], most, widest) for column in columns)]
+        for row in range(len(columns[0]))
     ]
     table(("day" if step == 1 else "week of", *names), rows, empty="there is nothing to look ahead at")
     typer.echo("")
@@ -56,8 +59,8 @@ def number(value: float) -> str:
     return f"{value:,.0f}" if value >= 10 or value == 0 else f"{value:.1f}"
 
 
-def _cell(value: float, most: float) -> str:
-    return f"{number(value)} {bar(value, most)}".rstrip()
+def _cell(value: float, most: float, widest: int) -> str:
+    return f"{number(value).rjust(widest)} {bar(value, most)}".rstrip()
 
 
 def _summary(name: str, one: dict[str, Any]) -> list[object]:
@@ -68,15 +71,32 @@ def _summary(name: str, one: dict[str, Any]) -> list[object]:
 
 
 def _warn(forecasts: Sequence[dict[str, Any]], names: Sequence[str]) -> None:
+    """Every limit that breaks, and when first; every day on which renewals pile up. What is the same is said once."""
     from pki.cli.output import say
 
+    under: dict[str, list[str]] = {}
     for name, one in zip(names, forecasts, strict=True):
-        for limit in sorted({found["limit"] for found in one["breaks"]}):
-            first = next(found for found in one["breaks"] if found["limit"] == limit)
-            expected = f"{number(first['expected'])} where {number(first['allowed'])} may be"
-            say(f"under {name}: {limit} breaks on {first['day'][:10]}, {expected}")
-        if one["pile_ups"]:
-            days = ", ".join(day[:10] for day in one["pile_ups"][:5])
-            say(f"under {name}: renewals pile up on {days}")
+        for text in [*_breaks(one), *_pile_ups(one)]:
+            under.setdefault(text, []).append(name)
+    for text, those in under.items():
+        say(f"under {', '.join(those)}: {text}")
     if unjudged := sorted({limit for one in forecasts for limit in one["unjudged"]}):
         say(f"not judged, since they count apart: {', '.join(unjudged)}")
+
+
+def _breaks(one: dict[str, Any]) -> list[str]:
+    found = {}
+    for broken in one["breaks"]:
+        found.setdefault(broken["limit"], broken)
+    return [
+        f"{limit} breaks on {first['day'][:10]}, {number(first['expected'])} where {number(first['allowed'])} may be"
+        for limit, first in sorted(found.items())
+    ]
+
+
+def _pile_ups(one: dict[str, Any]) -> list[str]:
+    days = [day[:10] for day in one["pile_ups"]]
+    if not days:
+        return []
+    more = f" and {len(days) - NAMED} more days" if len(days) > NAMED else ""
+    return [f"renewals pile up on {', '.join(days[:NAMED])}{more}"]

@@ -60,7 +60,7 @@ def listing(
     json: Json = False,
 ) -> None:
     """List the destinations and what they have."""
-    from pki.cli.output import moment, print_json, table
+    from pki.cli.output import moment, print_json, say_if_cut, table
     from pki.client.rest import connect
 
     with connect() as client:
@@ -68,9 +68,12 @@ def listing(
     if json:
         print_json(rows)
         return
-    columns = ("name", "state", "publisher", "probe", "rank", "wanted", "delivered")
-    shown = [[*(row[column] for column in columns), moment(row["failing_since"]), row["last_error"]] for row in rows]
-    table((*columns, "fails since", "error"), shown, empty="there are no destinations: certwright destination add")
+    for row in rows:
+        row |= {"probe": row["probe"] or None, "fails since": moment(row["failing_since"]), "error": row["last_error"]}
+    columns = ("name", "state", "wanted", "delivered", "publisher", "rank", "probe", "fails since", "error")
+    shown = [[row[column] for column in columns] for row in rows]
+    table(columns, shown, empty="there are no destinations: certwright destination add")
+    say_if_cut(rows, limit)
 
 
 @app.command()
@@ -188,12 +191,16 @@ def _value(text: str) -> Any:
 
 
 def _shown(row: dict[str, Any], *, as_json: bool) -> None:
+    import shlex
+
     from pki.cli.output import fields, moment, print_json, table
 
     if as_json:
         print_json(row)
         return
-    settings = [f"{name}={value}" for name, value in row["settings"].items()]
+    settings = [
+        f"{name}={shlex.join(value) if isinstance(value, list) else value}" for name, value in row["settings"].items()
+    ]
     fields(
         {
             **{name: value for name, value in row.items() if name != "deliveries"},

@@ -20,7 +20,7 @@ def listing(
     json: Json = False,
 ) -> None:
     """List events, newest first."""
-    from pki.cli.output import moment, print_json, table
+    from pki.cli.output import beside, moment, print_json, say_if_cut, table
     from pki.client.rest import connect
 
     with connect() as client:
@@ -28,6 +28,9 @@ def listing(
     if json:
         print_json(rows)
         return
-    columns = ("at", "severity", "kind", "subject", "message")
-    shown = [[moment(row[column]) if column == "at" else row[column] for column in columns] for row in rows]
-    table(columns, shown, empty="no event fits")
+    shown = [
+        [moment(row["at"]), row["severity"], row["kind"], row["message"], beside(row["subject"], row["message"])]
+        for row in rows
+    ]
+    table(("at", "severity", "kind", "message", "about"), shown, empty="no event fits")
+    say_if_cut(rows, limit)

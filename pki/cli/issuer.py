@@ -26,7 +26,7 @@ def listing(json: Json = False) -> None:
         return
     shown = []
     for row in rows:
-        error = row["last_error"] if row["state"] == "failing" else None
+        error = (row["last_error"] or "").removeprefix(f"{row['name']}: ") if row["state"] == "failing" else None
         first = (row["name"], row["kind"], row["state"], moment(row["last_success"]))
         shown.append([*first, _account(row), _budget(row), error])
     columns = ("name", "kind", "state", "last answer", "account", "left", "error")
@@ -46,7 +46,7 @@ def check(name: Name, json: Json = False) -> None:
     elif found["is_ok"]:
         say(f"{name} answers")
     else:
-        say(f"{name} cannot be asked: {found['message']}")
+        say(f"{name} cannot be asked: {found['message'].removeprefix(f'{name}: ')}")
         if found["hint"]:
             say(f"hint: {found['hint']}")
     if not found["is_ok"]:
@@ -70,7 +70,9 @@ def roll_key(name: Name, yes: Yes = False, json: Json = False) -> None:
 
 
 def _account(row: dict[str, Any]) -> object:
-    return None if row["account"] is None else row["account"]["url"] or "not registered yet"
+    if row["kind"] == "internal":
+        return None
+    return (row["account"] or {}).get("url") or "not registered yet"
 
 
 def _budget(row: dict[str, Any]) -> list[str]:

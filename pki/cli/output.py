@@ -36,7 +36,9 @@ STATE_COLOURS = {
     "warning": "yellow",
     "error": "red",
 }
-COLOURED = ("state", "stage", "severity")
+COLOURED = ("state", "stage", "severity", "standing")
+EXPIRED_IN_USE = "bold red"
+"""What was to be renewed has expired; `STATE_COLOURS` is about certificates that have done their time."""
 
 
 def print_json(value: Any) -> None:
@@ -120,6 +122,18 @@ def moment(text: str | None) -> str | None:
     return None if text is None else f"{text[:16]}Z"
 
 
+def beside(subject: str, message: str) -> str | None:
+    """What something is about, where a table says it beside a message: not again what that names, and no hash."""
+    named = subject in message if " " in subject else subject in (word.strip(",;:()") for word in message.split())
+    return None if named or subject.startswith("sha256:") else subject
+
+
+def say_if_cut(rows: Sequence[object], limit: int) -> None:
+    """Say so where a list may go on."""
+    if limit and len(rows) == limit:
+        say(f"these are {limit}; --limit 0 lists all")
+
+
 def _console() -> Any:
     from rich.console import Console
 
@@ -132,6 +146,8 @@ def _reason(reason: Mapping[str, Any]) -> str:
 
 
 def _style(column: str, text: str) -> str:
+    if (column, text) == ("stage", "expired"):
+        return EXPIRED_IN_USE
     return STATE_COLOURS.get(text, "") if column in COLOURED else ""
 
 

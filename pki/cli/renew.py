@@ -53,7 +53,7 @@ def due(
     json: Json = False,
 ) -> None:
     """List what is due, what fails and since when, and what only a person gets going again."""
-    from pki.cli.output import print_json
+    from pki.cli.output import print_json, say_if_cut
     from pki.client.rest import connect
 
     with connect() as client:
@@ -67,6 +67,7 @@ def due(
         print_json(rows)
     else:
         _table(rows, empty="nothing is due, and nothing fails")
+        say_if_cut(rows, limit)
 
 
 @app.command()
@@ -95,7 +96,7 @@ def plan(
     lifetimes: Annotated[
         str, typer.Option(help="Longest lifetimes in days to look ahead under; now is as it is today.")
     ] = "now,200,100,64,45,6",
-    days: Annotated[int, typer.Option(help="How far ahead.", min=1, max=400)] = 90,
+    days: Annotated[int, typer.Option(help="How far ahead.", min=1, max=400)] = 91,
     issuer: Annotated[str | None, typer.Option(help="Hold it against the rate limits of this issuer.")] = None,
     everything: Annotated[bool, typer.Option("--everything", help="With what others renew: were it all ours.")] = False,
     json: Json = False,
@@ -157,7 +158,8 @@ def _table(rows: list[dict[str, Any]], *, empty: str) -> None:
     from pki.cli.output import moment, table
 
     for row in rows:
-        row |= {"next": moment(row["due_at"]), "since": moment(row["failing_since"])}
+        is_stopped = row["standing"] == "stopped"  # until a person says so, there is no next time
+        row |= {"next": None if is_stopped else moment(row["due_at"]), "since": moment(row["failing_since"])}
     columns = ("standing", "kind", "about", "next", "attempts", "since", "error")
     shown = [[row[column] for column in columns] for row in rows]
     table(("state", "kind", "about", "next", "attempts", "fails since", "error"), shown, empty=empty)

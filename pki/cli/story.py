@@ -13,6 +13,14 @@ from pki.cli.output import fields, moment, print_json, table
 from pki.client.rest import Client, Problem, named
 
 REFERENCE = re.compile(r"#[0-9]+|(sha256:)?([0-9a-fA-F]{2}:?){32}")
+NUMBER = re.compile(r"[0-9]{1,15}")
+"""As lists have it after a #. Serial numbers are longer."""
+BECAUSE = {
+    "first": "it has no certificate yet",
+    "due": "by the age of its certificate",
+    "suggested": "its issuer suggests it",
+    "asked": "somebody asked for it",
+}
 LONG = ("certificate", "chain", "places", "deliveries", "renewals", "destinations", "work", "replaced")
 """What has a table of its own, or is left to --json."""
 
@@ -29,6 +37,8 @@ class Found:
     history: list[dict[str, Any]]
     certificate: str
     is_lineage: bool
+    current: dict[str, Any] | None = None
+    """Of a lineage: its current certificate."""
 
 
 def find(client: Client, what: str) -> Found:
@@ -38,11 +48,15 @@ def find(client: Client, what: str) -> Found:
 
         what = identity_of(what)
     if not REFERENCE.fullmatch(what):
+        is_number = NUMBER.fullmatch(what) is not None
         try:
-            return _lineage(client, client.get(named("/lineages", what)))
+            row = client.get(named("/lineages", what))
+            if row["name"] == what or not is_number:
+                return _lineage(client, row)
         except Problem as problem:
             if problem.document.get("code") != "unknown-lineage":
                 raise
+        what = f"#{what}" if is_number else what  # in a shell, # begins a comment
     row = client.get(named("/tracked", what))
     history = _history(client, row["identity"])
     if row["source"] in OURS:
@@ -51,8 +65,9 @@ def find(client: Client, what: str) -> Found:
 
 
 def _lineage(client: Client, row: dict[str, Any]) -> Found:
-    pem = "" if row["current"] is None else client.get(named("/tracked", row["current"]))["certificate"]
-    return Found(row["name"], row, _history(client, row["name"]), pem or "", is_lineage=True)
+    current = None if row["current"] is None else client.get(named("/tracked", row["current"]))
+    pem = (current or {}).get("certificate") or ""
+    return Found(row["name"], row, _history(client, row["name"]), pem, is_lineage=True, current=current)
 
 
 def _history(client: Client, subject: str) -> list[dict[str, Any]]:
@@ -72,10 +87,13 @@ def show_lineage(found: Found, *, as_json: bool) -> None:
         print_json({**row, "history": found.history})
         return
     work = row["work"]
-    troubles = {} if work is None else {"next attempt": work["due_at"], "standing": work["standing"]}
+    troubles = {} if work is None or work["standing"] == "planned" else {"standing": work["standing"]}
+    if work is not None and work["standing"] == "failing":
+        troubles |= {"next attempt": work["due_at"]}
     if work is not None and work["error"]:
         troubles |= {"fails since": work["failing_since"], "error": work["error"]}
-    fields({**_short(row), **troubles, "seen at": row["places"]})
+    because = {"due_because": BECAUSE.get(row["due_because"], row["due_because"])} if row["due_because"] else {}
+    fields({**_short(row), **because, **_of_current(found), **troubles, "seen at": row["places"]})
     typer.echo("")
     columns = ("name", "state", "publisher", "delivered", "last_error")
     shown = [[one[column] for column in columns] for one in row["destinations"]]
@@ -120,7 +138,16 @@ def endpoint_table(rows: list[dict[str, Any]]) -> None:
 
 
 def _short(row: dict[str, Any]) -> dict[str, Any]:
-    return {name: value for name, value in row.items() if name not in LONG and value not in ("", None)}
+    return {name: value for name, value in row.items() if name not in LONG and value not in ("", None, [], False)}
+
+
+def _of_current(found: Found) -> dict[str, Any]:
+    """What a lineage has from its current certificate. One that we do not renew has its stage and owner from there."""
+    row, current = found.row, found.current
+    if current is None:
+        return {}
+    own = {name: row[name] or current[name] for name in ("stage", "owner")}
+    return own | {name: current[name] for name in ("owner_because", "issuer", "serial")}
 
 
 def _renewals(row: dict[str, Any]) -> None:
@@ -140,4 +167,4 @@ def _past(found: Found) -> None:
         [clock.from_timestamp(entry["at"]).strftime("%Y-%m-%dT%H:%MZ"), entry["action"], entry["by"]]
         for entry in found.history
     ]
-    table(("at", "what happened", "by"), shown, empty="its history is in the ledger, which you may not read")
+    table(("at", "what happened", "by"), shown, empty="the ledger says nothing of it, or not to you")

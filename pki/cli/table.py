@@ -15,7 +15,7 @@ GAP = 2
 READABLE = 24
 """The width below which a column of words is no pleasure."""
 FEW = 8
-"""One row in so many may be too long for its column."""
+"""One row in so many may be too long for its column, or twice as many."""
 INDENT = "    "
 NOTHING = "-"
 
@@ -40,7 +40,12 @@ class _Column:
 
 def lay_out(columns: Sequence[str], rows: Sequence[Sequence[str]], width: int) -> list[Line]:
     """The lines of a table of at most `width` characters, where its words let it; the first names the columns."""
-    plan = _plan(columns, rows, width)
+    some = -(-len(rows) // FEW) if len(rows) > 2 else 0
+    found = [_lines(_plan(columns, rows, width, spared), columns, rows, width) for spared in (0, some, 2 * some)]
+    return min(found, key=len)
+
+
+def _lines(plan: Sequence[_Column], columns: Sequence[str], rows: Sequence[Sequence[str]], width: int) -> list[Line]:
     lines = _side_by_side(plan, columns)
     for row in rows:
         is_long = [not column.holds(text) for column, text in zip(plan, row, strict=True)]
@@ -53,17 +58,8 @@ def lay_out(columns: Sequence[str], rows: Sequence[Sequence[str]], width: int) -
     return lines
 
 
-def _plan(columns: Sequence[str], rows: Sequence[Sequence[str]], width: int) -> list[_Column]:
-    """Room for every word of every row; without a few of the rows, if that lets more columns stand."""
-    plan, tight = (_room(columns, rows, width, spared) for spared in (0, len(rows) // FEW))
-    if sum(column.width > 0 for column in tight) > sum(column.width > 0 for column in plan):
-        plan = tight
-    _widen(plan, rows, width)
-    return plan
-
-
-def _room(columns: Sequence[str], rows: Sequence[Sequence[str]], width: int, spared: int) -> list[_Column]:
-    """Each column its least from the left on, as long as there is room; `spared` rows may need more."""
+def _plan(columns: Sequence[str], rows: Sequence[Sequence[str]], width: int, spared: int) -> list[_Column]:
+    """Each column its least from the left on, as long as there is room; `spared` rows may need more. Then the rest."""
     plan = []
     for place, name in enumerate(columns):
         texts = [row[place] for row in rows]
@@ -76,6 +72,7 @@ def _room(columns: Sequence[str], rows: Sequence[Sequence[str]], width: int, spa
         if column.least + GAP <= left or column is plan[0]:
             column.width = column.least
             left -= column.least + GAP
+    _widen(plan, rows, width)
     return plan
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Annotated, Any
 
 import typer
@@ -13,10 +14,18 @@ app = typer.Typer(
 )
 
 What = Annotated[
-    str, typer.Argument(help="A lineage's name; or of one certificate: SHA-256, serial number, #12, a PEM file.")
+    str,
+    typer.Argument(
+        help="A lineage's name; or of one certificate: its number (12), serial number, SHA-256, a PEM file."
+    ),
 ]
 Limit = Annotated[int, typer.Option(help="How many; 0 for all.", min=0)]
-COLUMNS = ("id", "stage", "ends", "shown_as", "issuer", "owner", "lineage")
+COMMON_NAME = re.compile(r"(?:.*,)?CN=((?:[^,\\]|\\.)+)")
+WRONG = {
+    "served": "it shows another one than the current",
+    "wanted": "nobody has asked for the current one to be brought there",
+    "delivered": "it has not got the one that it shall have",
+}
 
 
 @app.command("list")
@@ -45,7 +54,7 @@ def listing(
     wanted |= {"stage": stage, "mode": mode, "key": _key(key)}
     with connect() as client:
         rows = list(client.pages("/tracked", limit or None, **wanted, expires_before=before, replaced=replaced or None))
-    _table(rows, as_json=json, empty="nothing that is tracked fits")
+    _table(rows, as_json=json, limit=limit, empty="nothing that is tracked fits")
 
 
 @app.command()
@@ -101,7 +110,7 @@ def orphans(limit: Limit = 50, json: Json = False) -> None:
 
     with connect() as client:
         rows = list(client.pages("/tracked/orphans", limit or None))
-    _table(rows, as_json=json, empty="everything that is tracked has an owner")
+    _table(rows, as_json=json, limit=limit, empty="everything that is tracked has an owner")
 
 
 @app.command("shared-keys")
@@ -131,8 +140,8 @@ def differences(json: Json = False) -> None:
     if json:
         print_json(rows)
         return
-    columns = ("where", "lineage", "what", "there", "wanted")
-    shown = [[row[column] for column in columns] for row in rows]
+    shown = [[row["where"], row["lineage"], WRONG.get(row["what"], row["what"]), row["there"]] for row in rows]
+    columns = ("where", "lineage", "what is wrong", "there now")
     table(columns, shown, empty="everything is where it shall be, as far as is known")
 
 
@@ -144,7 +153,7 @@ def endpoints(
     json: Json = False,
 ) -> None:
     """List the places where certificates are seen, and what is wrong there."""
-    from pki.cli.output import print_json
+    from pki.cli.output import print_json, say_if_cut
     from pki.cli.story import endpoint_table
     from pki.client.rest import connect
 
@@ -154,6 +163,7 @@ def endpoints(
         print_json(rows)
     else:
         endpoint_table(rows)
+        say_if_cut(rows, limit)
 
 
 @app.command()
@@ -192,13 +202,17 @@ def _all(client: Any, path: str) -> Any:
             return
 
 
-def _table(rows: list[dict[str, Any]], *, as_json: bool, empty: str) -> None:
-    from pki.cli.output import moment, print_json, table
+def _table(rows: list[dict[str, Any]], *, as_json: bool, limit: int, empty: str) -> None:
+    from pki.cli.output import moment, print_json, say_if_cut, table
 
     if as_json:
         print_json(rows)
         return
     for row in rows:
-        row["ends"] = moment(row["not_after"])
-    shown = [[row[column] for column in COLUMNS] for row in rows]
-    table(("id", "stage", "ends", "shown as", *COLUMNS[4:]), shown, empty=empty)
+        issuer = COMMON_NAME.fullmatch(row["issuer"]) or COMMON_NAME.match(row["issuer"])
+        row |= {"ends": moment(row["not_after"]), "issuer": issuer[1] if issuer else row["issuer"]}
+        row["of lineage"] = None if row["lineage"] == row["shown_as"] else row["lineage"]
+    columns = ("id", "stage", "ends", "shown_as", "owner", "issuer", "of lineage")
+    shown = [[row[column] for column in columns] for row in rows]
+    table((*columns[:3], "shown as", *columns[4:]), shown, empty=empty)
+    say_if_cut(rows, limit)

@@ -113,7 +113,7 @@ def lineages(
     json: Json = False,
 ) -> None:
     """List lineages: one certificate each, through all its renewals."""
-    from pki.cli.output import print_json, table
+    from pki.cli.output import print_json, say_if_cut, table
     from pki.client.rest import connect
 
     with connect() as client:
@@ -124,6 +124,7 @@ def lineages(
     columns = ("name", "mode", "current", "names", "issuers", "profile", "window")
     shown = [[row[column] or None for column in columns] for row in rows]
     table(columns, shown, empty="there are no lineages: certwright track add")
+    say_if_cut(rows, limit)
 
 
 RESETTABLE = ("issuers", "profile", "key_type", "key_age", "lifetime", "window", "owner")

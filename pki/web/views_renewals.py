@@ -26,13 +26,15 @@ from pki.web.answered_renewals import (
 )
 from pki.web.views import moment
 from pki.web.views_inventory import lineage_fields, maybe, reference
-from renewers import agenda, destinations, lead_time
+from renewers import agenda
 from renewers.agenda import Item
-from renewers.course import Course
-from renewers.forecast import Forecast
-from renewers.lead_time import DAY
+from renewers.delivering import destinations
+from renewers.issuers.standing import Left, Standing
 from renewers.models import Alarm, Delivery, Destination, Event, Renewal
-from renewers.standing import Left, Standing
+from renewers.renewing.course import Course
+from renewers.timing import lead_time
+from renewers.timing.forecast import Forecast
+from renewers.timing.lead_time import DAY
 
 
 def work_view(item: Item) -> WorkView:

@@ -16,7 +16,8 @@ from sqlmodel import col
 from ca import clock
 from ca.errors import BadRequest, NotDelivered
 from ca.store import Transaction
-from renewers import delivery, handshake, work
+from renewers import handshake, work
+from renewers.delivering import delivery
 from renewers.discovery import observing, record, trouble
 from renewers.discovery.findings import NOT_THE_ISSUED
 from renewers.discovery.observing import Observation

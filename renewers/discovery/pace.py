@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection
 
 from renewers.discovery.findings import NOT_THE_ISSUED
-from renewers.lead_time import draw
+from renewers.timing.lead_time import draw
 
 SOONEST, LATEST = 15 * 60, 6 * 3600
 TIMES = 24

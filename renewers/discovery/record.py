@@ -18,8 +18,7 @@ from sqlmodel import col
 from ca import clock
 from ca.ledger import log
 from ca.store import Transaction
-from renewers import events, work
-from renewers.alarms import BY
+from renewers import work
 from renewers.discovery import trouble
 from renewers.discovery.findings import NOT_THE_ISSUED, SHARED_KEY
 from renewers.discovery.pace import next_look
@@ -28,6 +27,8 @@ from renewers.inventory.joining import RENEWED
 from renewers.inventory.track import seen_instead
 from renewers.models import Endpoint, Lineage, Sighting, Tracked
 from renewers.plain import one_line
+from renewers.telling import events
+from renewers.telling.alarms import BY
 
 LONGEST_PLACE = 1000
 DAY = 86400
@@ -203,5 +204,5 @@ def _is_expected(before: Any, after: Any) -> bool:
 
 
 def _tell_the_watch(tx: Transaction, tracked_ids: list[int], now: int) -> None:
-    """Whether something is in use decides what its end means: `renewers/watch.py` is to look again."""
+    """Whether something is in use decides what its end means: `renewers/timing/watch.py` is to look again."""
     tx.execute(update(Tracked).where(col(Tracked.id).in_(tracked_ids)).values(next_look=now))

@@ -11,11 +11,11 @@ from sqlmodel import col
 from ca.errors import Refusal
 from ca.ledger import log
 from ca.store import Transaction
-from renewers import events
 from renewers.discovery import record
 from renewers.discovery.observing import Observation
 from renewers.lifecycle import Lifecycle
 from renewers.models import Endpoint
+from renewers.telling import events
 
 BATCH = 50
 """Results that are written in one transaction: others wait for the writer no longer than that takes."""

@@ -18,7 +18,7 @@ from ca.access import Caller, Operation
 from ca.errors import NotDelivered, NotFound
 from ca.ledger import log
 from ca.store import Transaction
-from renewers import alarms, work
+from renewers import work
 from renewers.discovery import observing, record, trouble
 from renewers.discovery.observing import Observation
 from renewers.discovery.recorder import BATCH, Recorder
@@ -27,6 +27,7 @@ from renewers.discovery.targets import MOST, Targets, parse
 from renewers.lifecycle import Lifecycle
 from renewers.models import Endpoint, Sighting
 from renewers.plain import one_line
+from renewers.telling import alarms
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,7 +1,7 @@
 """When what is seen at an endpoint is an alarm, and when that is over.
 
 One failure is no alarm, and a renewal takes a while to arrive: nothing is said before `PATIENCE` is over. That what is
-served expires is the watch's to say (`renewers/judging.py`), from the sightings, whatever the renewer believes.
+served expires is the watch's to say (`renewers/timing/judging.py`), from the sightings, whatever the renewer believes.
 """
 
 from __future__ import annotations
@@ -14,11 +14,11 @@ from sqlmodel import col
 
 from ca import clock
 from ca.store import Transaction
-from renewers import alarms
-from renewers.alarms import Trouble
 from renewers.discovery.findings import NOT_THE_ISSUED
 from renewers.inventory.joining import HOLDER
 from renewers.models import Endpoint, Lineage, Tracked
+from renewers.telling import alarms
+from renewers.telling.alarms import Trouble
 
 UNREACHABLE, NOT_ISSUED = "endpoint-unreachable", "endpoint-not-the-issued"
 PATIENCE = 3600

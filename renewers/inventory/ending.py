@@ -1,7 +1,7 @@
 """Nobody waits any more: somebody says that something is out of use, or replaced; what is long over is forgotten.
 
 These words silence alarms, so they take the right to manage the inventory and stand in the ledger with who said them.
-What is still seen in use is watched all the same (`renewers/judging.py`).
+What is still seen in use is watched all the same (`renewers/timing/judging.py`).
 """
 
 from __future__ import annotations

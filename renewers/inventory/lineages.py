@@ -2,7 +2,7 @@
 
 A plan for names that are tracked already takes over their lineage with its history: what a scan found today is what we
 renew tomorrow. What it was and what it shall be is one `LineagePlan`; making it so is one transaction with the work
-that follows from it. `renewers/renewal.py` does that work.
+that follows from it. `renewers/renewing/renewal.py` does that work.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from ca.errors import BadRequest, Conflict
 from ca.ledger import log
 from ca.store import Store, Transaction
 from ca.x509 import names
-from renewers import alarms, events, work
+from renewers import work
 from renewers.inventory import shown
 from renewers.inventory.facts import names_key
 from renewers.inventory.finding import find_lineage, find_owner
@@ -29,6 +29,7 @@ from renewers.inventory.joining import RENEWED
 from renewers.inventory.plans import LineagePlan, check
 from renewers.lifecycle import Lifecycle
 from renewers.models import Alarm, Destination, Endpoint, Lineage, Owner, Renewal, Tracked
+from renewers.telling import alarms, events
 
 __all__ = ["LineagePlan", "Shown", "change", "check", "create", "find", "listing", "remove", "show"]
 

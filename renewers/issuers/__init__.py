@@ -5,7 +5,7 @@ keeps in the `Memory` that it is handed, which is durable when `keep` and `commi
 another process, gets the same request and the same memory: it has to end in the same order, never in a second one.
 
 Adapters: `internal` (our own CA), `acme` (a public CA, RFC 8555), `memory` (a throwaway CA, for tests and drills). Read
-`renewers/renewal.py` for the story that calls them.
+`renewers/renewing/renewal.py` for the story that calls them.
 """
 
 from __future__ import annotations

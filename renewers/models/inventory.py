@@ -76,7 +76,7 @@ class Lineage(SQLModel, table=True):
 class Tracked(SQLModel, table=True):
     """Something that ends: a certificate, an authority's, a CRL, a bundle. `identity` tells two of them apart.
 
-    `stage` is its place on the way to its end (`renewers/lead_time`), `next_look` when that may next change.
+    `stage` is its place on the way to its end (`renewers/timing/lead_time`), `next_look` when that may next change.
     """
 
     __tablename__ = "tracked"

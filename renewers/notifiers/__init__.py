@@ -1,7 +1,7 @@
 """Who is told: the `Notifier` port. One event at a time, at least once, in no promised order.
 
 Adapters: `webhook` (signed POST), `memory` (tests). A recipient keeps the ids that it has seen: what it took without
-our noticing comes again. What is to be told to whom, and what becomes of a failure, is `renewers/notices.py`.
+our noticing comes again. What is to be told to whom, and what becomes of a failure, is `renewers/telling/notices.py`.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from fnmatch import fnmatchcase
 from typing import Any, Protocol
 
 from ca.errors import Misconfigured
-from renewers.events import SEVERITIES, rank
+from renewers.telling.events import SEVERITIES, rank
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,10 +15,11 @@ from ca import clock
 from ca.keys.sealed import Sealer
 from ca.secret import Secret
 from ca.store import Store, Transaction, open_store
-from renewers import forecast, watch, work
-from renewers.lead_time import DAY
+from renewers import work
 from renewers.lifecycle import Lifecycle
 from renewers.models import Lineage, Tracked, Work
+from renewers.timing import forecast, watch
+from renewers.timing.lead_time import DAY
 from tests import rig
 from tests.bench.report import Figure, heading, show, wall
 

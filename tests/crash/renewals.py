@@ -32,8 +32,8 @@ from ca.recording import abandon_intents
 from ca.store import Store, Transaction, open_store
 from ca.x509 import names
 from ca.x509.certificate import fingerprint
-from renewers import destinations
-from renewers.destinations import DestinationPlan
+from renewers.delivering import destinations
+from renewers.delivering.destinations import DestinationPlan
 from renewers.duties import DUTIES
 from renewers.inventory import lineages
 from renewers.inventory.lineages import LineagePlan

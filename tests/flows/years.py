@@ -26,8 +26,7 @@ from ca.keys.sealed import Sealer
 from ca.secret import Secret
 from ca.store import Store, open_store
 from ca.x509 import names
-from renewers import watch
-from renewers.destinations import DestinationPlan, add
+from renewers.delivering.destinations import DestinationPlan, add
 from renewers.duties import DUTIES
 from renewers.inventory.lineages import LineagePlan, create
 from renewers.issuers import Wanted
@@ -36,6 +35,7 @@ from renewers.lifecycle import Lifecycle, Policy
 from renewers.models import Event, Lineage, Renewal, Tracked, Work
 from renewers.publishers import memory
 from renewers.runner import Runner
+from renewers.timing import watch
 from tests import rig
 
 START = datetime(2027, 1, 4, 6, tzinfo=UTC)

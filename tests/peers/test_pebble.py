@@ -19,8 +19,7 @@ from ca.keys.algorithms import KeyType, spki
 from ca.models import LedgerEntry
 from ca.secret import Secret
 from ca.store import Store
-from renewers import budget
-from renewers.issuers import Issuer, Obtained, RollsItsKey, SuggestsWindow
+from renewers.issuers import Issuer, Obtained, RollsItsKey, SuggestsWindow, budget
 from renewers.models import AcmeAccount, Spending
 from tests import acme_rig
 from tests.acme_rig import SEALER, Crash, Records, Remembered, Tokens, issuer, names_of, parsed, wanted

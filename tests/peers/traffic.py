@@ -23,9 +23,9 @@ from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 
 from ca import clock
-from renewers import verify
-from renewers.destinations import DestinationPlan
-from renewers.destinations import add as add_to
+from renewers.delivering import verify
+from renewers.delivering.destinations import DestinationPlan
+from renewers.delivering.destinations import add as add_to
 from renewers.lifecycle import Lifecycle
 from tests import peer, rig
 from tests.renewers import delivering

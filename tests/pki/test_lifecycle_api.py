@@ -27,9 +27,9 @@ from cryptography.hazmat.primitives.serialization import (
 from ca.access import Role
 from ca.ledger.reconcile import audit
 from ca.x509.bundle import pem_certificate
-from renewers import alarms
-from renewers.alarms import Trouble
 from renewers.issuers.memory import MemoryIssuer
+from renewers.telling import alarms
+from renewers.telling.alarms import Trouble
 from tests import rig
 from tests.pki.conftest import API, World, key_pem, problem
 from tests.renewers.listeners import Made, listening, make, serving, tls

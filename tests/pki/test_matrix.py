@@ -33,8 +33,8 @@ from ca.x509.names import parse
 from ca.x509.revocation_list import RevocationReason
 from pki.catching_up import catch_up
 from pki.product import Product
-from renewers import destinations
-from renewers.destinations import DestinationPlan
+from renewers.delivering import destinations
+from renewers.delivering.destinations import DestinationPlan
 from renewers.discovery import record
 from renewers.inventory import lineages, owners
 from renewers.inventory.facts import read_certificate

@@ -21,13 +21,14 @@ from ca.models import LedgerEntry
 from ca.secret import Secret
 from ca.store import Store, Transaction
 from ca.x509.bundle import pem_chain
-from renewers import delivery, destinations, work
-from renewers.destinations import DestinationPlan
+from renewers import work
+from renewers.delivering import delivery, destinations
+from renewers.delivering.destinations import DestinationPlan
+from renewers.delivering.material import chain_of
 from renewers.handshake import Presented
 from renewers.inventory import track
 from renewers.inventory.facts import read_certificate
 from renewers.lifecycle import Lifecycle
-from renewers.material import chain_of
 from renewers.models import Alarm, Delivery, Destination, Event, Lineage, Renewal, Work
 from renewers.publishers import Material
 from renewers.publishers.files import make_files
@@ -78,7 +79,7 @@ class Renewed:
 
 
 def renew(lifecycle: Lifecycle, lineage_id: int, **choices: Any) -> Renewed:
-    """Issue a certificate with a new key, and record it as `renewers/renewal.py` does."""
+    """Issue a certificate with a new key, and record it as `renewers/renewing/renewal.py` does."""
     pair = rig.issue_pairs(lifecycle.installation, 1, *NAMES, profile="server", **choices)[0]
     now = clock.timestamp()
 

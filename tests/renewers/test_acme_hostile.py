@@ -19,7 +19,7 @@ from ca.errors import CertwrightError, IssuerRefusal, IssuerUnavailable
 from ca.keys.algorithms import KeyType
 from ca.store import Store, open_store
 from ca.x509.names import Name
-from renewers import budget
+from renewers.issuers import budget
 from renewers.issuers.acme import AcmeConfig, AcmeIssuer
 from tests.acme_rig import SEALER, Remembered, Tokens, names_of, wanted
 from tests.hostile_ca import TOKEN, Answer, HostileCa, Spoil, hostile_ca

@@ -22,10 +22,10 @@ from ca import clock
 from ca.ledger.log import encode
 from ca.models import LedgerEntry
 from ca.store import Store, Transaction, open_store
-from renewers import alarms, events
-from renewers.alarms import Trouble
-from renewers.events import SEVERITIES
 from renewers.models import Alarm, Event
+from renewers.telling import alarms, events
+from renewers.telling.alarms import Trouble
+from renewers.telling.events import SEVERITIES
 from tests.conftest import fresh_database
 
 NOON = datetime(2030, 6, 1, 12, tzinfo=UTC)

@@ -12,8 +12,8 @@ from sqlalchemy import insert, select
 from ca.errors import Misconfigured
 from ca.store import Store
 from ca.x509.names import Name, parse
-from renewers import budget
-from renewers.budget import FAILED, LETS_ENCRYPT, Limit
+from renewers.issuers import budget
+from renewers.issuers.budget import FAILED, LETS_ENCRYPT, Limit
 from renewers.models import Spending
 
 NOW = 1_900_000_000

@@ -25,8 +25,9 @@ from ca.errors import KeyUnavailable, Misconfigured
 from ca.models import LedgerEntry
 from ca.store import Store, Transaction
 from ca.store.commit import StaleChange
-from renewers import delivery, destinations, verify, work
-from renewers.destinations import DestinationPlan
+from renewers import work
+from renewers.delivering import delivery, destinations, verify
+from renewers.delivering.destinations import DestinationPlan
 from renewers.lifecycle import Lifecycle
 from renewers.models import Alarm, Delivery, Endpoint, Event, Lineage, Renewal, Tracked, TrackedContent, Work
 from renewers.publishers import Material

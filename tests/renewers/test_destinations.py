@@ -14,8 +14,8 @@ from ca.access import Caller, Operation, Role
 from ca.errors import BadRequest, CertwrightError, Conflict, Forbidden, NotFound
 from ca.models import LedgerEntry
 from ca.store import Store
-from renewers import destinations, verify
-from renewers.destinations import DestinationPlan
+from renewers.delivering import destinations, verify
+from renewers.delivering.destinations import DestinationPlan
 from renewers.lifecycle import Lifecycle
 from renewers.models import Destination, Work
 from tests import rig

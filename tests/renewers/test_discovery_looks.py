@@ -20,9 +20,9 @@ from renewers import work
 from renewers.discovery import looks, pace, record, run
 from renewers.inventory.facts import read_certificate
 from renewers.inventory.track import track
-from renewers.lead_time import DAY, HOUR
 from renewers.lifecycle import Lifecycle
 from renewers.models import Alarm, Destination, Endpoint, Lineage, Sighting, Tracked, Work
+from renewers.timing.lead_time import DAY, HOUR
 from tests import peer, rig
 from tests.renewers import tracking
 from tests.renewers.listeners import Made, listening, make, serving, tls

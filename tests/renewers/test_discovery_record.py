@@ -15,8 +15,8 @@ from ca import clock
 from ca.models import LedgerEntry
 from ca.store import Store
 from renewers.discovery import record, trouble
-from renewers.lead_time import DAY, HOUR
 from renewers.models import Alarm, Endpoint, Sighting, Tracked, Work
+from renewers.timing.lead_time import DAY, HOUR
 from tests.renewers import tracking
 from tests.renewers.tracking import START, add_lineage, add_tracked, change, events_of, find
 

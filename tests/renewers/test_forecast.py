@@ -9,10 +9,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from renewers import forecast, lead_time
-from renewers.budget import LETS_ENCRYPT, Limit, Scope
-from renewers.forecast import Stretch
-from renewers.lead_time import DAY, HOUR
+from renewers.issuers.budget import LETS_ENCRYPT, Limit, Scope
+from renewers.timing import forecast, lead_time
+from renewers.timing.forecast import Stretch
+from renewers.timing.lead_time import DAY, HOUR
 
 NOW = 1_800_000_000
 ORDERS = Limit("orders", 300, 3 * HOUR, Scope.ACCOUNT)

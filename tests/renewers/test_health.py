@@ -10,8 +10,8 @@ import pytest
 from ca import clock
 from ca.errors import IssuerRefusal, IssuerUnavailable, Misconfigured
 from ca.store import Store
-from renewers import health
 from renewers.models import IssuerHealth
+from renewers.renewing import health
 from tests.renewers.world import NOON, World, world
 
 DOWN = IssuerUnavailable("connection refused")

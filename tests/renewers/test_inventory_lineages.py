@@ -16,13 +16,13 @@ from ca.errors import BadRequest, Conflict, NotFound
 from ca.store import Store
 from ca.x509.names import parse
 from renewers import work
-from renewers.alarms import Trouble, raise_alarm
 from renewers.inventory import lineages, owners
 from renewers.inventory.lineages import LineagePlan
 from renewers.inventory.owners import OwnerPlan
 from renewers.lifecycle import Lifecycle, Policy
 from renewers.models import Alarm, Destination, Event, Lineage, Renewal, Tracked, Work
-from renewers.windows import Window
+from renewers.telling.alarms import Trouble, raise_alarm
+from renewers.timing.windows import Window
 from tests import rig
 from tests.ca.world import entries, rows
 from tests.renewers import foreign

@@ -9,9 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from renewers import deadlines, events, judging, lead_time
-from renewers.judging import EXPIRING, OLD_SERVED, STILL_SERVED, Circumstances, Judgement
-from renewers.lead_time import DAY, HOUR, Stage
+from renewers.telling import events
+from renewers.timing import deadlines, judging, lead_time
+from renewers.timing.judging import EXPIRING, OLD_SERVED, STILL_SERVED, Circumstances, Judgement
+from renewers.timing.lead_time import DAY, HOUR, Stage
 from tests.renewers.tracking import START, tracked_row
 
 YEAR = 365 * DAY

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from renewers import lead_time
-from renewers.lead_time import DAY, HOUR, MONTH, Milestones, Stage
+from renewers.timing import lead_time
+from renewers.timing.lead_time import DAY, HOUR, MONTH, Milestones, Stage
 
 NOW = 1_800_000_000
 YEAR = 365 * DAY

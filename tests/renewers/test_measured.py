@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 
 from ca.store import Store
-from renewers import measured
-from renewers.measured import Measured
 from renewers.models import Delivery, Destination, Renewal
+from renewers.timing import measured
+from renewers.timing.measured import Measured
 from tests.renewers.tracking import START, add, add_lineage, add_tracked
 
 

@@ -22,17 +22,18 @@ from ca.models import LedgerEntry
 from ca.secret import Secret
 from ca.store import Store, Transaction, open_store
 from ca.store.commit import StaleChange
-from renewers import alarms, events, notices, work
-from renewers.alarms import Trouble
+from renewers import work
 from renewers.inventory import owners
 from renewers.inventory.owners import OwnerPlan
 from renewers.lifecycle import Lifecycle
 from renewers.models import Alarm, Event, Work
-from renewers.notices import FAILING, GIVE_UP, NOTIFY, SAID_AFTER
 from renewers.notifiers import Notice
 from renewers.notifiers.memory import MemoryNotifier
 from renewers.notifiers.signature import verify
 from renewers.notifiers.webhook import Webhook
+from renewers.telling import alarms, events, notices
+from renewers.telling.alarms import Trouble
+from renewers.telling.notices import FAILING, GIVE_UP, NOTIFY, SAID_AFTER
 from tests import rig
 from tests.conftest import fresh_database
 from tests.contracts.test_work import asked, plan_of

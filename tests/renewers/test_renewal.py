@@ -19,11 +19,12 @@ from ca.keys.algorithms import KeyType
 from ca.store import Store
 from ca.store.commit import StaleChange
 from ca.x509.names import parse
-from renewers import renewal, work
+from renewers import work
 from renewers.inventory import lineages
 from renewers.issuers import Memory, Obtained, Wanted
 from renewers.issuers.memory import MemoryIssuer
 from renewers.models import Renewal, Tracked, TrackedContent, TrackedName, Work
+from renewers.renewing import renewal
 from tests import rig
 from tests.renewers.world import DAY, NOON, World, world
 

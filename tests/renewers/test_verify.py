@@ -22,9 +22,9 @@ from ca.issuance import Issued
 from ca.keys.algorithms import KeyType, PrivateKey
 from ca.store import open_store
 from ca.x509.bundle import pem_chain
-from renewers import verify
+from renewers.delivering import verify
+from renewers.delivering.verify import Expected, distrust, look_at, read_bundle, read_probe
 from renewers.handshake import Presented
-from renewers.verify import Expected, distrust, look_at, read_bundle, read_probe
 from tests import rig
 
 LOOKS = Callable[[list[Sequence[bytes] | None]], list[int]]

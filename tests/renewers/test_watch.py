@@ -18,11 +18,11 @@ from ca import clock
 from ca.ledger.reconcile import audit
 from ca.models import LedgerEntry
 from ca.store import Store, open_store
-from renewers import deadlines, lead_time, watch
-from renewers.judging import EXPIRING, STILL_SERVED
-from renewers.lead_time import DAY, HOUR
 from renewers.lifecycle import Lifecycle
 from renewers.models import Alarm, Lineage, Tracked, Work
+from renewers.timing import deadlines, lead_time, watch
+from renewers.timing.judging import EXPIRING, STILL_SERVED
+from renewers.timing.lead_time import DAY, HOUR
 from tests.renewers import tracking
 from tests.renewers.tracking import START, add_endpoint, add_lineage, add_tracked, alarms_of, change, events_of, find
 
@@ -332,7 +332,7 @@ def _renewed(store: Store, lineage: int, now: int, life: int, before: int | None
 
 def test_the_watch_and_the_renewal_agree_on_when_it_is_due(lifecycle: Lifecycle) -> None:
     """Both read the same rows and use the same seed: nothing is late by one clock and not due by the other."""
-    from renewers import planning
+    from renewers.renewing import planning
 
     store = lifecycle.store
     lineage = add_lineage(store, "renewed", names='["dns:a.example"]', ari_chosen=START + 20 * DAY)

@@ -10,9 +10,9 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from ca.errors import Misconfigured
-from renewers import lead_time, windows
-from renewers.lead_time import DAY, HOUR
-from renewers.windows import Window
+from renewers.timing import lead_time, windows
+from renewers.timing.lead_time import DAY, HOUR
+from renewers.timing.windows import Window
 
 ZONES = ("UTC", "Europe/Berlin", "America/New_York", "Australia/Lord_Howe", "Pacific/Apia", "Antarctica/Troll")
 EVERY_DAY = frozenset(range(7))

@@ -12,9 +12,9 @@ from sqlmodel import SQLModel, col
 from ca.keys.sealed import Sealer
 from ca.secret import Secret
 from ca.store import Store
-from renewers.lead_time import DAY
 from renewers.lifecycle import Lifecycle
 from renewers.models import Alarm, Endpoint, Event, Lineage, Owner, Tracked
+from renewers.timing.lead_time import DAY
 from tests import rig
 
 START = 1_800_000_000

@@ -18,8 +18,8 @@ from ca.models import LedgerEntry
 from ca.secret import Secret
 from ca.store import Store
 from ca.x509 import names
-from renewers import destinations
-from renewers.destinations import DestinationPlan
+from renewers.delivering import destinations
+from renewers.delivering.destinations import DestinationPlan
 from renewers.duties import DUTIES
 from renewers.inventory import lineages
 from renewers.inventory.lineages import LineagePlan

@@ -10,7 +10,7 @@ from pki.web.answered_renewals import AlarmPage
 from pki.web.asked import PLAIN
 from pki.web.context import CallerDep, ProductDep, read_pair
 from pki.web.views_renewals import alarm_view
-from renewers import chronicle
+from renewers.telling import chronicle
 
 router = APIRouter(prefix="/alarms", tags=["alarms"])
 

@@ -17,8 +17,8 @@ from pki.web.asked_inventory import Nothing
 from pki.web.asked_renewals import DestinationChange, DestinationRequest
 from pki.web.context import CallerDep, ProductDep
 from pki.web.views_renewals import destination_shown, destination_view
-from renewers import destinations
-from renewers.destinations import DestinationPlan
+from renewers.delivering import destinations
+from renewers.delivering.destinations import DestinationPlan
 from renewers.inventory import lineages
 
 router = APIRouter(prefix="/destinations", tags=["destinations"])

@@ -10,7 +10,7 @@ from pki.web.answered_renewals import EventPage
 from pki.web.asked import PLAIN
 from pki.web.context import CallerDep, ProductDep
 from pki.web.views_renewals import event_view
-from renewers import chronicle
+from renewers.telling import chronicle
 
 router = APIRouter(prefix="/events", tags=["events"])
 Text = Annotated[str | None, Query(max_length=2048, pattern=PLAIN)]

@@ -8,7 +8,7 @@ from pki.web.answered_renewals import CheckView, IssuerView
 from pki.web.asked_inventory import Nothing
 from pki.web.context import CallerDep, ProductDep
 from pki.web.views_renewals import check_view, issuer_view
-from renewers import standing
+from renewers.issuers import standing
 
 router = APIRouter(prefix="/issuers", tags=["issuers"])
 

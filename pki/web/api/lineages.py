@@ -16,9 +16,9 @@ from pki.web.asked_inventory import LineageChange, LineageRequest, Mode, Nothing
 from pki.web.context import CallerDep, ProductDep, read_duration, read_names
 from pki.web.views_inventory import lineage_view
 from pki.web.views_renewals import lineage_shown
-from renewers import course, renewal
 from renewers.inventory import lineages
 from renewers.inventory.lineages import LineagePlan
+from renewers.renewing import course, renewal
 
 router = APIRouter(prefix="/lineages", tags=["lineages"])
 

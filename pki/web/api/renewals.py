@@ -15,7 +15,8 @@ from pki.web.asked_inventory import Nothing
 from pki.web.context import CallerDep, ProductDep
 from pki.web.lines import Line, Long, Say
 from pki.web.views_renewals import forecast_view, work_view
-from renewers import agenda, outlook
+from renewers import agenda
+from renewers.timing import outlook
 
 router = APIRouter(prefix="/renewals", tags=["renewals"])
 Kind = Literal["renew", "ask-window", "deliver", "look", "notify"]

@@ -31,7 +31,7 @@ from pki.web.views_inventory import (
 )
 from renewers.inventory import imports, owners, reading, search
 from renewers.inventory.imports import Imported, Refused, Target
-from renewers.lead_time import Stage
+from renewers.timing.lead_time import Stage
 
 router = APIRouter(prefix="/tracked", tags=["tracked"])
 Text = Annotated[str | None, Query(max_length=2048, pattern=PLAIN)]

@@ -20,12 +20,12 @@ from ca.keys.algorithms import PrivateKey
 from ca.keys.sealed import Sealer
 from ca.ledger import log
 from ca.store import Store, Transaction
-from renewers.alarms import BY
 from renewers.issuers.acme.config import AcmeConfig
 from renewers.issuers.acme.conversation import Conversation
 from renewers.issuers.acme.network import Message
 from renewers.issuers.acme.replies import Reply
 from renewers.models import AcmeAccount
+from renewers.telling.alarms import BY
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,8 +9,8 @@ from ca.errors import Misconfigured
 from ca.keys.algorithms import KeyType
 from ca.secret import Secret
 from renewers import egress
-from renewers.budget import Limit
 from renewers.egress import Pin
+from renewers.issuers.budget import Limit
 
 CHALLENGES = ("http-01", "tls-alpn-01", "dns-01", "dns-persist-01")
 ACCOUNT_KEYS = (KeyType.P256, KeyType.P384, KeyType.RSA2048, KeyType.RSA3072, KeyType.RSA4096)

@@ -16,9 +16,7 @@ from ca.keys.algorithms import PrivateKey
 from ca.keys.sealed import Sealer
 from ca.store import Store
 from ca.x509.names import Name
-from renewers import budget
-from renewers.budget import Scope
-from renewers.issuers import Memory, Obtained, Wanted, Window
+from renewers.issuers import Memory, Obtained, Wanted, Window, budget
 from renewers.issuers.acme import orders
 from renewers.issuers.acme.account import Accounts
 from renewers.issuers.acme.authorizations import ValidationFailed, prove
@@ -28,6 +26,7 @@ from renewers.issuers.acme.conversation import Conversation, conversation
 from renewers.issuers.acme.orders import Order
 from renewers.issuers.acme.renewal_info import ask_window
 from renewers.issuers.acme.rollover import exchange, sign_in
+from renewers.issuers.budget import Scope
 from renewers.solvers import Solver
 
 PATIENCE = 30.0

@@ -13,14 +13,14 @@ from sqlmodel import col
 
 from ca import clock
 from ca.access import Caller
-from renewers import planning
 from renewers.inventory import lineages
 from renewers.inventory.joining import RENEWED
 from renewers.inventory.lineages import Shown
-from renewers.lead_time import Milestones
 from renewers.lifecycle import Lifecycle
 from renewers.models import Renewal, Work
-from renewers.planning import Due
+from renewers.renewing import planning
+from renewers.renewing.planning import Due
+from renewers.timing.lead_time import Milestones
 
 SHOWN_RENEWALS = 20
 

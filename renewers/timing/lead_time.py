@@ -3,7 +3,7 @@
 All times are whole seconds since the epoch and `now` is always an argument: this reads no clock and no table. Chance is
 drawn from a hash of a seed, so that two processes, or one before and after a crash, always come to the same moment. A
 stage is a threshold that was crossed, never an equality: whoever looks late sees the same as whoever looked all along.
-`renewers/watch.py` is who looks.
+`renewers/timing/watch.py` is who looks.
 """
 
 from __future__ import annotations

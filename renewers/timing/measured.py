@@ -2,7 +2,7 @@
 
 Read from the last renewals and their deliveries, a bounded number of them. A renewal has taken until the last of the
 destinations that waited for it was first seen serving it; one that was added later, or mended later, says nothing about
-it. What is measured moves milestones in `renewers/lead_time`.
+it. What is measured moves milestones in `renewers/timing/lead_time`.
 """
 
 from __future__ import annotations

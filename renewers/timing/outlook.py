@@ -17,13 +17,13 @@ from ca import clock
 from ca.access import Caller, Operation
 from ca.errors import BadRequest, NotFound
 from ca.store import Store
-from renewers import forecast
-from renewers.budget import Limit
-from renewers.forecast import Forecast, Stretch
 from renewers.inventory.joining import RENEWED
+from renewers.issuers.budget import Limit
+from renewers.issuers.standing import limits_of
 from renewers.lifecycle import Lifecycle
 from renewers.models import Lineage, Tracked
-from renewers.standing import limits_of
+from renewers.timing import forecast
+from renewers.timing.forecast import Forecast, Stretch
 
 PAGE = 5000
 MOST_DAYS, MOST_LIFETIMES = 400, 8

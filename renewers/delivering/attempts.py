@@ -15,9 +15,10 @@ from sqlmodel import col
 from ca import clock
 from ca.ledger import log
 from ca.store import Transaction
-from renewers import alarms, events, work
-from renewers.alarms import BY, Trouble
+from renewers import work
 from renewers.models import Delivery, Destination, Lineage, Renewal, Tracked
+from renewers.telling import alarms, events
+from renewers.telling.alarms import BY, Trouble
 from renewers.work import Claim
 
 WORK = "deliver"

@@ -17,12 +17,15 @@ from ca import clock
 from ca.errors import IssuerUnavailable
 from ca.ledger import log
 from ca.store import Transaction
-from renewers import events, lead_time, planning, watch, work
-from renewers.alarms import BY
+from renewers import work
 from renewers.issuers import SuggestsWindow, Window
 from renewers.lifecycle import Lifecycle
 from renewers.models import Lineage, Renewal, TrackedContent
-from renewers.planning import Situation
+from renewers.renewing import planning
+from renewers.renewing.planning import Situation
+from renewers.telling import events
+from renewers.telling.alarms import BY
+from renewers.timing import lead_time, watch
 from renewers.work import Claim
 
 ASK_AGAIN, ASK_SELDOM = 6 * 3600, 86400

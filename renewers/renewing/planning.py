@@ -1,7 +1,7 @@
 """When a lineage is to be renewed, and why: read from what is, never from what somebody once announced.
 
 A tick that was missed, a name that was added, a window that an issuer has moved: each is found by looking at the rows,
-so that nothing depends on having been told. The times themselves are `renewers/lead_time`.
+so that nothing depends on having been told. The times themselves are `renewers/timing/lead_time`.
 """
 
 from __future__ import annotations
@@ -15,10 +15,10 @@ from sqlmodel import col
 
 from ca.x509 import names
 from ca.x509.names import Name
-from renewers import lead_time, windows
-from renewers.lead_time import Milestones
 from renewers.lifecycle import Lifecycle
 from renewers.models import Lineage, Renewal, Tracked, TrackedName
+from renewers.timing import lead_time, windows
+from renewers.timing.lead_time import Milestones
 
 YOUNG = 86400
 """Seconds for which a new certificate is left alone, whatever its issuer suggests; less in a short life."""

@@ -2,7 +2,7 @@
 
 The less is left of the current certificate, the sooner and the louder. Where a lineage may shrink, one name that cannot
 be proved does not take the others down with it (Bazel, December 2025): once time is running out, it is left out, the
-rest is renewed, and the whole is tried again and again all the same. Read `renewers/renewal.py` first.
+rest is renewed, and the whole is tried again and again all the same. Read `renewers/renewing/renewal.py` first.
 """
 
 from __future__ import annotations
@@ -14,12 +14,15 @@ from sqlmodel import col
 
 from ca import clock
 from ca.store import Transaction
-from renewers import alarms, lead_time, planning, work
-from renewers.alarms import Trouble
-from renewers.lead_time import Stage
+from renewers import work
 from renewers.lifecycle import Lifecycle
 from renewers.models import Renewal
-from renewers.planning import Situation
+from renewers.renewing import planning
+from renewers.renewing.planning import Situation
+from renewers.telling import alarms
+from renewers.telling.alarms import Trouble
+from renewers.timing import lead_time
+from renewers.timing.lead_time import Stage
 from renewers.work import Claim, Failed
 
 FAILING, STOPPED = "renewal-failing", "renewal-stopped"

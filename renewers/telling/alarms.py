@@ -16,9 +16,9 @@ from sqlmodel import col
 from ca import clock
 from ca.ledger import log
 from ca.store import Store, Transaction
-from renewers import events
 from renewers.models import Alarm
 from renewers.plain import one_line
+from renewers.telling import events
 
 BY = "system:renewers"
 _KEY = (col(Alarm.kind), col(Alarm.subject))

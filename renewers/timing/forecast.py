@@ -2,7 +2,7 @@
 
 Pure arithmetic over a stream of certificates: what is kept of them is one count for each lifetime and day. Certificates
 that exist are renewed when they are due; what follows them lives at most as long as the forecast assumes, and comes due
-spread by the jitter of `renewers/lead_time`, in expectation. It counts renewals alone, not what will be added, and it
+spread by the jitter of `lead_time`, in expectation. It counts renewals alone, not what will be added, and it
 takes no exemption for granted (renewals with ARI are free at some CAs).
 """
 
@@ -13,8 +13,8 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from heapq import heappop, heappush
 
-from renewers.budget import Limit, Scope
-from renewers.lead_time import DAY, FRACTION, HOUR, JITTER, due_by_policy
+from renewers.issuers.budget import Limit, Scope
+from renewers.timing.lead_time import DAY, FRACTION, HOUR, JITTER, due_by_policy
 
 LIFETIMES = (None, 200, 100, 64, 45, 6)
 """Longest lifetimes in days to look ahead under; None is as it is today."""

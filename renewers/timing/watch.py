@@ -2,7 +2,7 @@
 
 It finds its rows by `next_look`, so that a tick costs what has become due and not what is tracked; what was missed is
 caught up, since stages are thresholds that were crossed. It renews nothing and depends on nobody who does: it judges by
-what is tracked and what is seen. The judgement itself is `renewers/judging.py`.
+what is tracked and what is seen. The judgement itself is `renewers/timing/judging.py`.
 """
 
 from __future__ import annotations
@@ -16,13 +16,14 @@ from sqlmodel import col
 from ca import clock
 from ca.ledger import log
 from ca.store import Transaction
-from renewers import alarms, deadlines, events, judging, measured
-from renewers.alarms import BY
 from renewers.inventory.ownership import owners_of
-from renewers.judging import Circumstances, Judgement
-from renewers.lead_time import DAY, Stage
 from renewers.lifecycle import Lifecycle
 from renewers.models import Alarm, Endpoint, Lineage, Tracked, Work
+from renewers.telling import alarms, events
+from renewers.telling.alarms import BY
+from renewers.timing import deadlines, judging, measured
+from renewers.timing.judging import Circumstances, Judgement
+from renewers.timing.lead_time import DAY, Stage
 
 PAGE = 250
 """How many are looked at in one transaction: others wait for the writer no longer than that takes."""

@@ -1,6 +1,6 @@
-"""The milestones of one tracked thing: which rule of `renewers/lead_time` is its own, and from when on it is alarming.
+"""The milestones of one tracked thing: which rule of `lead_time` is its own, and from when on it is alarming.
 
-Pure, like the rules themselves. Rows come as they are read; nothing here reads any. `renewers/judging.py` is what
+Pure, like the rules themselves. Rows come as they are read; nothing here reads any. `judging.py` is what
 becomes of it.
 """
 
@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from renewers import lead_time
-from renewers.lead_time import Milestones, Stage
+from renewers.timing import lead_time
+from renewers.timing.lead_time import Milestones, Stage
 
 CERTIFICATE, CRL, BUNDLE = "certificate", "crl", "bundle"
 ROOT, INTERMEDIATE = "root", "intermediate"

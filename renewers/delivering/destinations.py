@@ -20,11 +20,13 @@ from ca.access import Caller, Operation
 from ca.errors import BadRequest, Conflict, NotFound
 from ca.ledger import log
 from ca.store import Transaction
-from renewers import alarms, attempts, delivery, work
-from renewers.attempts import ALARM, EMPTY, WAITING, WORK
+from renewers import work
+from renewers.delivering import attempts, delivery
+from renewers.delivering.attempts import ALARM, EMPTY, WAITING, WORK
+from renewers.delivering.verify import read_probe
 from renewers.lifecycle import Lifecycle
 from renewers.models import Delivery, Destination, Lineage
-from renewers.verify import read_probe
+from renewers.telling import alarms
 
 MAX_PAGE = 500
 SHOWN_DELIVERIES = 50

@@ -20,11 +20,12 @@ from ca import clock
 from ca.errors import NotDelivered
 from ca.ledger import log
 from ca.store import Transaction
-from renewers import alarms, work
-from renewers.alarms import BY, Trouble
+from renewers import work
 from renewers.lifecycle import Lifecycle
 from renewers.models import Alarm, Event, Owner, Work
 from renewers.notifiers import Notice, Notifier
+from renewers.telling import alarms
+from renewers.telling.alarms import BY, Trouble
 from renewers.work import Claim, Failed
 
 NOTIFY, FAILING = "notify", "webhook-failing"

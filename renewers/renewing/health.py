@@ -14,10 +14,10 @@ from sqlmodel import col
 from ca import clock
 from ca.errors import IssuerUnavailable, Misconfigured, Refusal, Unavailable
 from ca.store import Store, Transaction
-from renewers import alarms, events
-from renewers.alarms import Trouble
 from renewers.lifecycle import Lifecycle
 from renewers.models import IssuerHealth
+from renewers.telling import alarms, events
+from renewers.telling.alarms import Trouble
 
 FIRST_REST, LONGEST_REST = 30, 900
 """Seconds: how long an issuer rests after its first failure, doubled with each in a row, and at most."""

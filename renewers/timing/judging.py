@@ -3,7 +3,7 @@
 What was replaced or given up is over, unless it is still seen in use; `renewers/inventory` says what that is, since no
 stranger may. What only its holder renews, nobody owns and nobody sees ends silently: pods vanish. Everything else is
 alarming once its stage is, and never before. Names and errors come from strangers (`renewers/plain`). What is judged is
-read, and written down, by `renewers/watch.py`.
+read, and written down, by `renewers/timing/watch.py`.
 """
 
 from __future__ import annotations
@@ -13,11 +13,11 @@ from types import MappingProxyType
 from typing import Any
 
 from ca import clock
-from renewers import deadlines, lead_time
-from renewers.alarms import Trouble
-from renewers.deadlines import CERTIFICATE
-from renewers.lead_time import DAY, HOUR, Milestones, Stage
 from renewers.plain import one_line
+from renewers.telling.alarms import Trouble
+from renewers.timing import deadlines, lead_time
+from renewers.timing.deadlines import CERTIFICATE
+from renewers.timing.lead_time import DAY, HOUR, Milestones, Stage
 
 EXPIRING = "expiring"
 STILL_SERVED = "expired-still-served"

@@ -16,13 +16,13 @@ from ca import clock
 from ca.access import Caller, Operation
 from ca.errors import CertwrightError, Conflict, IssuerUnavailable, NotFound
 from ca.ledger import log
-from renewers import health
-from renewers.budget import Limit
 from renewers.issuers import Issuer, RollsItsKey
 from renewers.issuers.acme import AcmeIssuer
+from renewers.issuers.budget import Limit
 from renewers.lifecycle import Lifecycle
 from renewers.models import AcmeAccount, IssuerHealth, Spending
 from renewers.plain import one_line
+from renewers.renewing import health
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,8 +14,8 @@ from itertools import count
 from zoneinfo import ZoneInfo
 
 from ca.errors import Misconfigured, Reason
-from renewers import lead_time
-from renewers.lead_time import DAY, HOUR
+from renewers.timing import lead_time
+from renewers.timing.lead_time import DAY, HOUR
 
 WEEK = 7 * DAY
 SHIFT = 2 * HOUR

@@ -18,13 +18,14 @@ from ca import clock
 from ca.errors import Misconfigured
 from ca.store import Transaction
 from ca.store.commit import StaleChange
-from renewers import attempts, material, verify, work
-from renewers.attempts import SEEN, THERE, WAITING, Attempt
+from renewers import work
+from renewers.delivering import attempts, material, verify
+from renewers.delivering.attempts import SEEN, THERE, WAITING, Attempt
+from renewers.delivering.verify import Expected
 from renewers.discovery import record
 from renewers.lifecycle import Lifecycle
 from renewers.models import Destination, Tracked
 from renewers.publishers import Material, Publisher
-from renewers.verify import Expected
 from renewers.work import Claim, Failed
 
 LONGEST_WAIT = 4 * 3600

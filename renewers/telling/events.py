@@ -1,7 +1,7 @@
 """What happened, for whoever wants to know: written in the transaction that made it so, and sent afterwards.
 
 Kinds are past tense and stable, part of the interface: `certificate-renewed`, `renewal-failed`, `alarm-raised`. Nothing
-secret goes into an event. Sending is `renewers/notices`.
+secret goes into an event. Sending is `renewers/telling/notices`.
 """
 
 from __future__ import annotations

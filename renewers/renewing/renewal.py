@@ -1,8 +1,8 @@
 """One renewal, from due to recorded. The steps and their order are the point; each may be the last before a crash.
 
 Whoever continues finds the same open row, the same key and request, the same order: a lineage that is due is renewed
-exactly once. Bringing the certificate to where it is used is work of its own (`renewers/delivery`), planned in the
-transaction that records it. Read `renewers/work.py` for leases and fences, `renewers/ordering.py` for who is asked.
+exactly once. Bringing the certificate to where it is used is work of its own (`delivering/delivery.py`), planned in the
+transaction that records it. Read `renewers/work.py` for leases and fences, `ordering.py` for who is asked.
 """
 
 from __future__ import annotations
@@ -24,14 +24,17 @@ from ca.ledger import log
 from ca.store import Transaction
 from ca.x509.bundle import pem_chain
 from ca.x509.request import make_request, read_request
-from renewers import delivery, events, ordering, planning, setback, work
-from renewers.alarms import BY
+from renewers import work
+from renewers.delivering import delivery
 from renewers.inventory import track
 from renewers.inventory.facts import Facts
 from renewers.issuers import Obtained, SuggestsWindow
 from renewers.lifecycle import Lifecycle
 from renewers.models import Lineage, Renewal
-from renewers.planning import Situation
+from renewers.renewing import ordering, planning, setback
+from renewers.renewing.planning import Situation
+from renewers.telling import events
+from renewers.telling.alarms import BY
 from renewers.work import Claim
 
 

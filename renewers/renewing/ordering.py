@@ -21,12 +21,13 @@ from ca.errors import IssuerUnavailable, Misconfigured, NotDelivered, Refusal
 from ca.store import Store, Transaction
 from ca.store.commit import StaleChange
 from ca.x509.names import Name
-from renewers import health, planning, work
+from renewers import work
 from renewers.inventory.facts import Facts, read_certificate
 from renewers.issuers import Obtained, Wanted
 from renewers.lifecycle import Lifecycle
 from renewers.models import Renewal, TrackedContent
-from renewers.planning import Situation
+from renewers.renewing import health, planning
+from renewers.renewing.planning import Situation
 from renewers.work import Claim
 
 WAIT_FOR_SIGNED = 6 * 3600

@@ -13,11 +13,11 @@ from sqlmodel import col
 
 from ca.access import Caller, Operation
 from ca.errors import BadRequest
-from renewers import alarms
-from renewers.events import SEVERITIES
 from renewers.lifecycle import Lifecycle
 from renewers.models import Alarm, Event, Owner
 from renewers.plain import one_line
+from renewers.telling import alarms
+from renewers.telling.events import SEVERITIES
 
 MAX_PAGE = 500
 LOOKED_AT = 10_000
