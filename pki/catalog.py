@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 
 from ca.installation import Installation
@@ -11,7 +12,7 @@ from ca.keys.algorithms import KeyType
 from ca.keys.passphrase import find_passphrase
 from ca.keys.sealed import Sealer
 from ca.keys.software import SoftwareKeyStore
-from pki.lifecycle_settings import AcmeSettings, SolverSettings, WebhookSettings
+from pki.lifecycle_settings import AcmeSettings, RenewalSettings, SolverSettings, WebhookSettings
 from pki.secret_files import read_secret
 from pki.settings import KeySettings
 from renewers.issuers import Issuer, budget
@@ -41,8 +42,8 @@ KEY_STORES: Mapping[str, Callable[[Path, KeySettings], KeyStore]] = {
     "software": _software,
 }
 
-PUBLISHERS: Mapping[str, MakePublisher] = {
-    "files": make_files,
+PUBLISHERS: Mapping[str, Callable[[RenewalSettings], MakePublisher]] = {
+    "files": lambda settings: partial(make_files, programs=frozenset(settings.programs)),
 }
 
 LIMITS: Mapping[str, tuple[budget.Limit, ...]] = {

@@ -73,6 +73,7 @@ class RenewalSettings(Table):
     key_type: LeafKey = "P-256"
     issuers: list[Word] = Field(default=["internal"], min_length=1)
     windows: list[WindowSettings] = []
+    programs: list[Annotated[str, StringConstraints(pattern=r"^/[^\x00-\x1f\x7f]+$")]] = []
     workers: int = Field(default=8, ge=1, le=64)
     lease: Duration = timedelta(minutes=2)
     patience: Duration = timedelta(minutes=10)

@@ -28,11 +28,10 @@ def listing(
         print_json(rows)
         return
     rows.sort(key=lambda row: (-SEVERITIES.index(row["severity"]), row["since"]))
-    shown = [
-        [row["severity"], moment(row["since"]), row["owner"], row["message"], beside(row["subject"], row["message"])]
-        for row in rows
-    ]
-    table(("severity", "since", "owner", "message", "about"), shown, empty="nothing is wrong")
+    for row in rows:
+        row |= {"since": moment(row["since"]), "about": beside(row["subject"], row["message"])}
+    columns = ("severity", "kind", "since", "owner", "message", "about")
+    table(columns, [[row[column] for column in columns] for row in rows], empty="nothing is wrong")
     say_if_cut(rows, limit)
     for hint in dict.fromkeys(row["hint"] for row in rows if row["hint"]):
         say(f"hint: {hint}")

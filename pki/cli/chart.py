@@ -85,7 +85,7 @@ def _warn(forecasts: Sequence[dict[str, Any]], names: Sequence[str]) -> None:
 
 
 def _breaks(one: dict[str, Any]) -> list[str]:
-    found = {}
+    found: dict[str, dict[str, Any]] = {}
     for broken in one["breaks"]:
         found.setdefault(broken["limit"], broken)
     return [

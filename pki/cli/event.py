@@ -28,9 +28,8 @@ def listing(
     if json:
         print_json(rows)
         return
-    shown = [
-        [moment(row["at"]), row["severity"], row["kind"], row["message"], beside(row["subject"], row["message"])]
-        for row in rows
-    ]
-    table(("at", "severity", "kind", "message", "about"), shown, empty="no event fits")
+    for row in rows:
+        row |= {"at": moment(row["at"]), "about": beside(row["subject"], row["message"])}
+    columns = ("at", "severity", "kind", "message", "about")
+    table(columns, [[row[column] for column in columns] for row in rows], empty="no event fits")
     say_if_cut(rows, limit)

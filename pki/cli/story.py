@@ -17,6 +17,7 @@ NUMBER = re.compile(r"[0-9]{1,15}")
 """As lists have it after a #. Serial numbers are longer."""
 BECAUSE = {
     "first": "it has no certificate yet",
+    "names": "other names are wanted",
     "due": "by the age of its certificate",
     "suggested": "its issuer suggests it",
     "asked": "somebody asked for it",

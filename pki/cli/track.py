@@ -15,9 +15,7 @@ app = typer.Typer(
 
 What = Annotated[
     str,
-    typer.Argument(
-        help="A lineage's name; or of one certificate: its number (12), serial number, SHA-256, a PEM file."
-    ),
+    typer.Argument(help="A lineage's name; or of one certificate: its number (12), serial, SHA-256, a PEM file."),
 ]
 Limit = Annotated[int, typer.Option(help="How many; 0 for all.", min=0)]
 COMMON_NAME = re.compile(r"(?:.*,)?CN=((?:[^,\\]|\\.)+)")

@@ -16,12 +16,12 @@ import fcntl
 import os
 import re
 import secrets
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
 
-from ca.errors import NotDelivered
+from ca.errors import BadRequest, NotDelivered
 from renewers.publishers import Material, Publisher, openat
 from renewers.publishers.command import run
 from renewers.publishers.filesettings import FilesConfig, read_settings
@@ -34,9 +34,19 @@ _LEFT_OVER = re.compile(r"\.(?:live|previous|stage|gone)-[0-9a-f]{12}")
 _MENDED = 99
 
 
-def make_files(settings: Mapping[str, Any]) -> Publisher:
-    """The publisher of one destination. `BadRequest` names everything that is wrong with its settings."""
-    return Files(read_settings(settings))
+def make_files(settings: Mapping[str, Any], *, programs: Collection[str] | None = None) -> Publisher:
+    """The publisher of one destination. `BadRequest` names everything that is wrong with its settings.
+
+    `programs` are those that may be run, by this machine's own settings; None where whoever calls answers for it.
+    """
+    config = read_settings(settings)
+    if programs is not None and config.reload and config.reload[0] not in programs:
+        raise BadRequest(
+            f"{config.reload[0]} is no program that a destination may run on this machine",
+            code="program-not-allowed",
+            hint="name it in renewals.programs of certwright.toml: neither a token nor a row is a shell",
+        )
+    return Files(config)
 
 
 @dataclass(frozen=True, slots=True)

@@ -69,7 +69,7 @@ def look_at_nothing(*_where: Any, **_how: Any) -> Any:
 def shut_off(readable: Path) -> Iterator[None]:
     """Nothing goes out while the block lasts, and of the machine's files those in one directory are there."""
     with ExitStack() as stack:
-        stack.enter_context(mock.patch.object(catalog, "PUBLISHERS", {"files": make_checked}))
+        stack.enter_context(mock.patch.object(catalog, "PUBLISHERS", {"files": lambda _settings: make_checked}))
         stack.enter_context(mock.patch.object(run, "scan", scan_nothing))
         stack.enter_context(mock.patch.object(files, "walk", beneath(readable)))
         stack.enter_context(mock.patch.object(handshake, "look", look_at_nothing))

@@ -72,6 +72,7 @@ PLAN = InitPlan(
         "installation.domain": '"example.internal"',
         "installation.public_url": f'"{rig.PUBLIC_URL}"',
         "crl.shards": "4",
+        "renewals.programs": '["/bin/true", "/bin/sh"]',
     },
 )
 

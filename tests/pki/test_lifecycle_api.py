@@ -23,11 +23,13 @@ from cryptography.hazmat.primitives.serialization import (
     load_pem_private_key,
     pkcs12,
 )
+from sqlalchemy import update
 
 from ca.access import Role
 from ca.ledger.reconcile import audit
 from ca.x509.bundle import pem_certificate
 from renewers.issuers.memory import MemoryIssuer
+from renewers.models import Destination
 from renewers.telling import alarms
 from renewers.telling.alarms import Trouble
 from tests import rig
@@ -559,3 +561,19 @@ def test_a_public_issuer_goes_first_and_ours_helps_out(world: World, admin: http
     assert [one["issuer"] for one in shown["renewals"]] == ["internal"]
     states = {row["name"]: (row["state"], row["last_error"]) for row in ok(admin.get(f"{API}/issuers"))}
     assert states["moved"] == ("failing", "it is being moved")
+
+
+def test_a_token_is_no_shell(world: World, admin: httpx.Client, tmp_path: Path) -> None:
+    """A program that this machine's settings do not name is refused, to admins too, and to rows that name it anyway."""
+    lineage(admin, "web", "web.example.internal")
+    settings = {"directory": str(tmp_path / "web"), "reload": ["/bin/touch", str(tmp_path / "touched")]}
+    refused = admin.post(f"{API}/destinations", json={"name": "web", "lineage": "web", "settings": settings})
+    problem(refused, 400, "program-not-allowed")
+    assert "renewals.programs" in refused.json()["hint"]
+    destination(admin, tmp_path / "web", lineage="web", settings={**settings, "reload": ["/bin/true"]})
+    row = update(Destination).values(settings=json.dumps(settings))
+    world.product.installation.store.write(lambda tx: tx.execute(row) and None)
+    run(admin)
+    assert not (tmp_path / "touched").exists()
+    assert ok(admin.get(f"{API}/destinations/web"))["delivered"] is None
+    assert [alarm["kind"] for alarm in ok(admin.get(f"{API}/alarms"))["items"]] == ["delivery-failing"]

@@ -97,6 +97,7 @@ def test_every_setting_can_come_from_the_environment(monkeypatch: pytest.MonkeyP
         "renewals.key_type": "P-384",
         "renewals.issuers": ["letsencrypt", "internal"],
         "renewals.windows": [{"name": "nights", "start": "22:00:00", "end": "06:00:00"}],
+        "renewals.programs": ["/usr/sbin/nginx"],
         "renewals.workers": 3,
         "issuers.acme": [{"name": "ca", "directory": "https://ca.example/directory"}],
         "solvers.http01": "127.0.0.1:5002",
