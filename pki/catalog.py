@@ -1,4 +1,8 @@
-"""The one list of implementations: which adapter a setting means. A new adapter is one file and one line here."""
+"""The one list of implementations: which adapter a setting means. A new adapter is one file and one line here.
+
+What speaks to the world is imported where it is made: an installation without it, and every command that opens one,
+need not load three network libraries.
+"""
 
 from __future__ import annotations
 
@@ -16,22 +20,12 @@ from pki.lifecycle_settings import AcmeSettings, RenewalSettings, SolverSettings
 from pki.secret_files import read_secret
 from pki.settings import KeySettings
 from renewers.issuers import Issuer, budget
-from renewers.issuers.acme import AcmeConfig, AcmeIssuer
 from renewers.issuers.internal import InternalIssuer
 from renewers.lifecycle import MakePublisher
 from renewers.notifiers import Notifier
-from renewers.notifiers.webhook import Webhook
 from renewers.publishers.files import make_files
 from renewers.solvers import Solver
-from renewers.solvers.dns01 import Dns01
-from renewers.solvers.dns_persist01 import DnsPersist01
-from renewers.solvers.http01 import Http01Listener
-from renewers.solvers.lexicon import LexiconWriter
-from renewers.solvers.rfc2136 import Rfc2136Writer
-from renewers.solvers.tls_alpn01 import TlsAlpn01Listener
-from renewers.solvers.webroot import Webroot
 from renewers.solvers.zoned import Zoned
-from renewers.solvers.zones import Zones
 
 
 def _software(state: Path, settings: KeySettings) -> KeyStore:
@@ -61,6 +55,8 @@ def acme(
     state: Path, settings: AcmeSettings, installation: Installation, sealer: Sealer, solvers: list[Solver]
 ) -> Issuer:
     """A public CA."""
+    from renewers.issuers.acme import AcmeConfig, AcmeIssuer
+
     key = settings.eab_key_file
     config = AcmeConfig(
         name=settings.name,
@@ -81,6 +77,13 @@ def acme(
 
 def solvers(state: Path, settings: SolverSettings) -> list[Solver]:
     """Every way in which we can prove that a name is ours."""
+    from renewers.solvers.dns01 import Dns01
+    from renewers.solvers.dns_persist01 import DnsPersist01
+    from renewers.solvers.http01 import Http01Listener
+    from renewers.solvers.tls_alpn01 import TlsAlpn01Listener
+    from renewers.solvers.webroot import Webroot
+    from renewers.solvers.zones import Zones
+
     zones = Zones([_place(text) for text in settings.resolvers])
     writers = [*_rfc2136(state, settings), *_providers(state, settings)]
     found: list[Solver] = []
@@ -99,6 +102,8 @@ def solvers(state: Path, settings: SolverSettings) -> list[Solver]:
 
 def webhook(state: Path, settings: WebhookSettings) -> Notifier:
     """Somebody who is told by a signed POST."""
+    from renewers.notifiers.webhook import Webhook
+
     return Webhook(
         settings.url,
         read_secret(state / settings.secret_file),
@@ -109,6 +114,8 @@ def webhook(state: Path, settings: WebhookSettings) -> Notifier:
 
 
 def _rfc2136(state: Path, settings: SolverSettings) -> list[Zoned]:
+    from renewers.solvers.rfc2136 import Rfc2136Writer
+
     return [
         Zoned(
             each.zone,
@@ -119,6 +126,8 @@ def _rfc2136(state: Path, settings: SolverSettings) -> list[Zoned]:
 
 
 def _providers(state: Path, settings: SolverSettings) -> list[Zoned]:
+    from renewers.solvers.lexicon import LexiconWriter
+
     return [
         Zoned(
             each.zone,

@@ -29,8 +29,13 @@ def catch_up(product: Product, say: Callable[[int], None] = lambda _done: None) 
 
 
 def take_stock(product: Product) -> None:
-    """Bring the inventory up to date with what our own CA has done, and look at what has come closer to its end."""
+    """Publish what is due, and bring the inventory up to date."""
     product.settle()
+    look_around(product)
+
+
+def look_around(product: Product) -> None:
+    """Bring the inventory up to date with what our own CA has done, and look at what has come closer to its end."""
     lifecycle_schedule.track_issued(product)
     lifecycle_schedule.track_own(product)
     lifecycle_schedule.watch_lead_time(product)

@@ -14,7 +14,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstra
 from ca.errors import Misconfigured
 from ca.profiles.config import Duration
 from pki.addresses import Address, DnsName
-from renewers import egress
+from renewers.urls import check_url
 
 Word = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9._-]{0,63}$")]
 """A name that stands in commands and rows: lower-case letters, digits, dots, hyphens."""
@@ -25,7 +25,7 @@ LeafKey = Literal["P-256", "P-384", "RSA-2048", "RSA-3072", "RSA-4096", "Ed25519
 
 def _outward(text: str) -> str:
     try:
-        return egress.check_url(text)
+        return check_url(text)
     except Misconfigured as error:
         raise ValueError(error.message) from None
 

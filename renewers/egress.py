@@ -15,7 +15,6 @@ from contextlib import closing
 from dataclasses import dataclass
 from http.client import HTTPException
 from http.cookiejar import DefaultCookiePolicy
-from ipaddress import ip_address
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -27,29 +26,12 @@ from urllib3.exceptions import HTTPError
 
 from ca import clock
 from ca.errors import Misconfigured, NotDelivered
+from renewers.urls import check_url
 
 TIMEOUT = httpx.Timeout(10.0, connect=5.0)
 POST_SECONDS = 15.0
 """Until the head of the answer to a webhook has come, however slowly it trickles in."""
 USER_AGENT = "certwright/0.1"
-
-
-def check_url(url: str) -> str:
-    """Return `url` if it is https, or http on this very machine. `Misconfigured` says what is wrong with it."""
-    parts = urlsplit(url)
-    if not parts.hostname or parts.username or parts.password or parts.fragment:
-        raise Misconfigured(f"{url!r} is not a plain URL", hint="https://host/path, secrets stand in files")
-    if parts.scheme == "https" or (parts.scheme == "http" and is_loopback(parts.hostname)):
-        return url
-    raise Misconfigured(f"{url!r} is not https", hint="http is for addresses of this machine alone")
-
-
-def is_loopback(host: str) -> bool:
-    """Whether a host as a URL writes it is this machine."""
-    try:
-        return ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
 
 
 def trusting(ca_file: Path | None) -> ssl.SSLContext:

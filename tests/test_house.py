@@ -214,6 +214,16 @@ def test_what_signs_runs_without_a_web_framework() -> None:
     assert loaded & (FRAMEWORKS | {"renewers", "pki"}) == set()
 
 
+def test_opening_an_installation_loads_no_way_out() -> None:
+    """What speaks to the world is imported where it is made: a command that opens an installation does not wait for it."""
+    done = subprocess.run(
+        [sys.executable, "-c", FRESH, "pki.product"], capture_output=True, text=True, timeout=60, cwd=ROOT, check=True
+    )
+    loaded = set(done.stdout.split())
+    assert {"pki", "renewers", "ca"} <= loaded
+    assert loaded & {"acme", "josepy", "requests", "OpenSSL", "lexicon", "dns", "fastapi", "uvicorn"} == set()
+
+
 WATCHED = """
 import sys
 talked = []

@@ -63,9 +63,9 @@ def _plan(columns: Sequence[str], rows: Sequence[Sequence[str]], width: int, spa
     plan = []
     for place, name in enumerate(columns):
         texts = [row[place] for row in rows]
-        word = sorted(map(_word, texts))[-1 - spared] if texts else 0
-        usual = sorted(map(len, texts))[-1 - spared] if texts else 0
-        least = max(_word(name), word, min(usual, READABLE))
+        words, lengths = (sorted(map(measure, texts)) or [0] for measure in (_word, len))
+        usual = -1 - spared if words[-1] > READABLE else -1  # to spare a few for less is no gain
+        least = max(_word(name), words[usual], min(lengths[usual], READABLE))
         plan.append(_Column(name, max(map(len, (name, *texts))), least))
     left = width + GAP
     for column in plan:

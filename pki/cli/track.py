@@ -22,7 +22,7 @@ COMMON_NAME = re.compile(r"(?:.*,)?CN=((?:[^,\\]|\\.)+)")
 WRONG = {
     "served": "it shows another one than the current",
     "wanted": "nobody has asked for the current one to be brought there",
-    "delivered": "it has not got the one that it shall have",
+    "delivered": "it lacks the one that it shall have",
 }
 
 
@@ -139,7 +139,7 @@ def differences(json: Json = False) -> None:
         print_json(rows)
         return
     shown = [[row["where"], row["lineage"], WRONG.get(row["what"], row["what"]), row["there"]] for row in rows]
-    columns = ("where", "lineage", "what is wrong", "there now")
+    columns = ("where", "lineage", "what is wrong", "there")
     table(columns, shown, empty="everything is where it shall be, as far as is known")
 
 
@@ -209,8 +209,8 @@ def _table(rows: list[dict[str, Any]], *, as_json: bool, limit: int, empty: str)
     for row in rows:
         issuer = COMMON_NAME.fullmatch(row["issuer"]) or COMMON_NAME.match(row["issuer"])
         row |= {"ends": moment(row["not_after"]), "issuer": issuer[1] if issuer else row["issuer"]}
-        row["of lineage"] = None if row["lineage"] == row["shown_as"] else row["lineage"]
-    columns = ("id", "stage", "ends", "shown_as", "owner", "issuer", "of lineage")
+        row["lineage"] = None if row["lineage"] == row["shown_as"] else row["lineage"]
+    columns = ("id", "stage", "ends", "shown_as", "owner", "issuer", "lineage")
     shown = [[row[column] for column in columns] for row in rows]
     table((*columns[:3], "shown as", *columns[4:]), shown, empty=empty)
     say_if_cut(rows, limit)

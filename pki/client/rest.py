@@ -137,6 +137,7 @@ def _answers(path: Path) -> bool:
 
 @contextmanager
 def _in_process(state: Path) -> Iterator[Client]:
+    from pki.catching_up import look_around
     from pki.logs import configure_logs
     from pki.product import Product
     from pki.web.app import create_app
@@ -145,6 +146,7 @@ def _in_process(state: Path) -> Iterator[Client]:
     configure_logs("error")
     with Product.open(state) as product:
         product.recover()
+        look_around(product)  # nobody else has: what is said of an end must be true of this moment
         app = create_app(product)
 
         async def local(scope: Any, receive: Any, send: Any) -> None:

@@ -18,6 +18,7 @@ from renewers import egress
 from renewers.notifiers import Notice, Selection
 from renewers.notifiers.rest import Rest
 from renewers.notifiers.signature import ID, SIGNATURE, TIMESTAMP, key_of, signature_of
+from renewers.urls import check_url
 
 REST = 60.0
 """Seconds for which a receiver is left alone that let us wait in vain."""
@@ -77,7 +78,7 @@ def content_of(notice: Notice) -> bytes:
 def _checked(url: str) -> str:
     """The URL, if it is one that we post to; the refusal does not repeat it."""
     try:
-        return egress.check_url(url)
+        return check_url(url)
     except (Misconfigured, ValueError):
         hint = "https://host/path without a password; http is for addresses of this machine alone"
         raise Misconfigured("the URL of a webhook is none that events are sent to", hint=hint) from None
