@@ -215,7 +215,7 @@ def test_what_signs_runs_without_a_web_framework() -> None:
 
 
 def test_opening_an_installation_loads_no_way_out() -> None:
-    """What speaks to the world is imported where it is made: a command that opens an installation does not wait for it."""
+    """What speaks to the world is imported where it is made: a command that opens an installation need not wait."""
     done = subprocess.run(
         [sys.executable, "-c", FRESH, "pki.product"], capture_output=True, text=True, timeout=60, cwd=ROOT, check=True
     )

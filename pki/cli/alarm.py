@@ -30,7 +30,8 @@ def listing(
     rows.sort(key=lambda row: (-SEVERITIES.index(row["severity"]), row["since"]))
     for row in rows:
         row |= {"since": moment(row["since"]), "about": beside(row["subject"], row["message"])}
-    columns = ["severity", "kind", "since", "owner", "message", *(["about"] if any(row["about"] for row in rows) else [])]
+    about = ("about",) if any(row["about"] for row in rows) else ()
+    columns = ("severity", "kind", "since", "owner", "message", *about)
     table(columns, [[row[column] for column in columns] for row in rows], empty="nothing is wrong")
     say_if_cut(rows, limit)
     for hint in dict.fromkeys(row["hint"] for row in rows if row["hint"]):

@@ -30,6 +30,7 @@ def listing(
         return
     for row in rows:
         row |= {"at": moment(row["at"]), "about": beside(row["subject"], row["message"])}
-    columns = ["at", "severity", "kind", "message", *(["about"] if any(row["about"] for row in rows) else [])]
+    about = ("about",) if any(row["about"] for row in rows) else ()
+    columns = ("at", "severity", "kind", "message", *about)
     table(columns, [[row[column] for column in columns] for row in rows], empty="no event fits")
     say_if_cut(rows, limit)

@@ -32,6 +32,7 @@ STATE_COLOURS = {
     "stopped": "bold red",
     "waiting": "cyan",
     "seen": "green",
+    "delivered": "green",
     "answers": "green",
     "warning": "yellow",
     "error": "red",

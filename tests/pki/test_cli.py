@@ -292,6 +292,43 @@ def test_a_table_breaks_no_word(width: int) -> None:
     assert len(lines) == 3 or width < 10_000
 
 
+@pytest.mark.parametrize(("width", "lines"), [(60, 14), (10_000, 11)])
+def test_one_long_name_does_not_move_all_others(width: int, lines: int) -> None:
+    """A name that no column has room for stands above its row, a long cell beneath it; the others keep their line."""
+    long = "a-very-long-name." * 5
+    rows = [(f"{number}.example", "valid", f"dns:{number}.example") for number in range(9)]
+    rows.append((long, "expired", f"dns:{long}"))
+    found = lay_out(("name", "state", "names"), rows, width)
+    text = ["".join(cell for _, cell in line) for line in found]
+    assert text[1].split() == ["0.example", "valid", "dns:0.example"]
+    assert ("\n".join(text).count(long), len(text)) == (2, lines)
+    assert all(len(line) <= width for line in text if long not in line)
+
+
+def test_what_is_left_goes_to_who_has_to_say_more() -> None:
+    """A column of sentences gets more of the screen than one of words; what is beneath a row shares a line."""
+    rows = [("web-1", "word " * 9, "sentence " * 30, "x" * 30, "y" * 30)] * 3
+    header, first, *rest = ["".join(cell for _, cell in line) for line in lay_out(tuple("abcde"), rows, 80)]
+    assert header.split() == ["a", "b", "c"]
+    assert header.index("c") - header.index("b") < len(first) - header.index("c")
+    assert f"    d: {'x' * 30}  e: {'y' * 30}" in rest
+
+
+def test_a_message_that_names_it_needs_no_other_word_for_it() -> None:
+    """What a message names is not said twice, nor is a hash; what it merely contains is."""
+    assert output.beside("web-1", "web-1 was brought the new one") is None
+    assert output.beside("tls:api.example:443", "scan of tls:api.example:443, which ended") is None
+    assert output.beside("sha256:00ff", "api.example has expired") is None
+    assert output.beside("web", "web-1 was brought the new one") == "web"
+
+
+def test_what_has_expired_in_use_is_not_what_has_done_its_time() -> None:
+    """One that was to be renewed is as bad as it gets; in a list of all that was ever issued, an end is normal."""
+    assert output._style("stage", "expired") == output.STATE_COLOURS["critical"]
+    assert output._style("state", "expired") == "yellow"
+    assert output._style("shown as", "expired") == ""
+
+
 def test_a_table_may_hold_what_moves_a_cursor(capsys: pytest.CaptureFixture[str]) -> None:
     """Control characters are shown, not obeyed."""
     output.table(("name",), [["a\x1b[2Jb"]], empty="")

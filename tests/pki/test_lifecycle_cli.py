@@ -8,14 +8,16 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Iterator
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import BestAvailableEncryption, load_pem_private_key, pkcs12
 
+from ca import clock
 from ca.x509.bundle import pem_certificate
-from pki.cli.chart import bar, number, summed
+from pki.cli.chart import bar, draw, number, summed
 from tests import rig
 from tests.pki.conftest import Server, Template, Warm, key_pem, serving
 from tests.pki.test_cli import Cli
@@ -75,7 +77,7 @@ def test_a_certificate_from_plan_to_directory(alone: Cli) -> None:
     by_file = alone.json("track", "show", web / "live" / "cert.pem")
     assert (by_file["lineage"], by_file["serial"]) == ("pay", f"{first:x}")
     assert [entry["action"] for entry in by_file["history"]]
-    for what in (by_file["id"], by_file["identity"], f"{first:x}"):
+    for what in (by_file["id"], by_file["id"].removeprefix("#"), by_file["identity"], f"{first:x}"):
         assert alone.json("track", "show", what)["identity"] == by_file["identity"]
     assert [row["lineage"] for row in alone.json("track", "list", "--name", NAME)] == ["pay"]
 
@@ -184,6 +186,8 @@ def test_importing_a_directory(beside: Cli) -> None:
     assert set(reasons) == {"empty.pem", "broken.crt", "key.pem", "out.pem"}
     assert len(reasons) == len(done["refused"])
     assert "leads out" in reasons["out.pem"]
+    cut = beside.run("track", "list", "--issuer", "foreign import", "--limit", "2")
+    assert (len(cut.stdout.splitlines()), cut.stderr) == (3, "these are 2; --limit 0 lists all\n")
     names = {row["shown_as"] for row in beside.json("track", "list", "--issuer", "foreign import", "--limit", "0")}
     assert {f"import-{number}.example" for number in range(4)} <= names
     again = beside.run("track", "import", top, single, "--passphrase-file", beside.directory / "passphrase")
@@ -194,6 +198,15 @@ def test_importing_a_directory(beside: Cli) -> None:
     without = beside.json("track", "import", top / "deep" / "er" / "bag.p12", code=1)
     assert "cannot be opened" in without["refused"][0]["why"]
     assert beside.json("track", "shared-keys") == []
+
+
+def test_a_stage_is_true_without_a_server(alone: Cli) -> None:
+    """Where nothing runs but commands, what they say of an end is true of the moment at which they say it."""
+    over = make("over.example", start=clock.now() - timedelta(days=91), days=90)
+    (alone.directory / "over.pem").write_text(pem_certificate(over.der))
+    alone.run("track", "import", "over.pem")
+    assert [row["shown_as"] for row in alone.json("track", "list", "--stage", "expired")] == ["over.example"]
+    assert "over.example has expired on " in alone.run("alarm", "list").stdout
 
 
 def test_a_large_bundle_goes_in_pieces(beside: Cli) -> None:
@@ -318,11 +331,30 @@ def test_a_forecast_is_drawn(alone: Cli) -> None:
     alone.run("renew", "run")
     weeks = alone.run("renew", "plan").stdout.splitlines()
     assert weeks[0].split() == ["week", "of", "now", "200", "d", "100", "d", "64", "d", "45", "d", "6", "d"]
-    assert len(weeks) == 1 + 13 + 1 + 1 + 6
+    assert len(weeks) == 1 + 13 + 1 + 1 + 6  # whole weeks: a last one of six days would look like a fall
     assert any("█" in line for line in weeks)
     days = alone.run("renew", "plan", "--days", "10", "--lifetimes", "6").stdout.splitlines()
     assert days[0].split() == ["day", "6", "d"]
     assert len(days) == 1 + 10 + 1 + 1 + 1
+
+
+def test_a_forecast_says_what_breaks_and_when(capsys: pytest.CaptureFixture[str]) -> None:
+    """Each limit once, with its first day; what is the same under several lifetimes is said once for all of them."""
+    days = [f"2026-12-{day:02}T00:00:00Z" for day in range(1, 8)]
+    breaks = [{"day": day, "limit": "new-orders", "expected": 412.0, "allowed": 300.0} for day in days[2:4]]
+    forecast = {"start": days[0], "renewals": [9.5, 412.0], "smoothed": [210.75], "peak": 412.0}
+    calm = {**forecast, "lifetime_days": None, "breaks": [], "pile_ups": days, "unjudged": []}
+    draw([calm, {**calm, "lifetime_days": 45}, {**calm, "lifetime_days": 6, "breaks": breaks, "pile_ups": []}])
+    said = capsys.readouterr()
+    named = ", ".join(day[:10] for day in days[:5])
+    assert said.err.splitlines() == [
+        f"under now, 45 d: renewals pile up on {named} and 2 more days",
+        "under 6 d: new-orders breaks on 2026-12-03, 412 where 300 may be",
+    ]
+    first, second = said.out.splitlines()[1:3]
+    assert first.split()[1:3] == ["9.5", "▏"]
+    assert first.index("▏") == second.index("█")
+    assert said.out.splitlines()[-1].split() == ["6", "d", "422", "412", "211", "-", "new-orders"]
 
 
 def test_bars_are_to_scale() -> None:
