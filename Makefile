@@ -57,7 +57,7 @@ peers: ## the real counterparts that tests talk to (Debian packages, as root); n
 	@if [ ! -e /usr/sbin/policy-rc.d ]; then printf '#!/bin/sh\nexit 101\n' > /usr/sbin/policy-rc.d; chmod 755 /usr/sbin/policy-rc.d; touch $(NO_START); fi
 	DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends \
 	  openssl nginx-light gnutls-bin default-jdk-headless nodejs postgresql curl wrk strace faketime \
-	  haproxy bind9 bind9-dnsutils dovecot-imapd opensmtpd prometheus; \
+	  haproxy bind9 dovecot-imapd prometheus; \
 	  done=$$?; if [ -e $(NO_START) ]; then rm -f /usr/sbin/policy-rc.d $(NO_START); fi; exit $$done
 	@if command -v go > /dev/null; then \
 	  GOBIN=/usr/local/bin go install $(PEBBLE)/cmd/pebble@$(PEBBLE_VERSION) && \

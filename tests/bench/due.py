@@ -129,7 +129,7 @@ def work_row(place: int, now: int) -> dict[str, Any]:
 
 def _lineage(place: int) -> dict[str, Any]:
     texts = {"names": "[]", "names_key": f"{place}", "issuers": "[]", "profile": "", "key_type": "", "window": ""}
-    made = {"created_at": 0, "created_by": "bench", "key_age": 0}
+    made = {"created_at": 0, "created_by": "bench", "key_age": 0, "may_shrink": False}
     return {"name": f"host-{place}", "mode": "renewed", "current_id": place + 1, **texts, **made}
 
 

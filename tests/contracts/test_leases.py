@@ -63,7 +63,7 @@ def test_one_of_many_gets_it(any_store: Store) -> None:
 def test_holders_never_overlap(any_store: Store) -> None:
     """At no moment do two hold one lease, and every holder has a larger fence than the one before."""
     turns, most, fences = work_in_turns([any_store])
-    assert turns > 20
+    assert turns > 5
     assert most == 1
     assert fences == sorted(set(fences))
 
@@ -75,7 +75,7 @@ def test_two_replicas_never_overlap(replicas: list[Store]) -> None:
         assert [held.fence for held in winners] == [turn]
         give_back(replicas[turn % 2], winners[0])
     turns, most, fences = work_in_turns(replicas)
-    assert turns > 20
+    assert turns > 5
     assert most == 1
     assert fences == sorted(set(fences))
 

@@ -32,6 +32,7 @@ from ca.recording import abandon_intents
 from ca.store import Store, Transaction, open_store
 from ca.x509 import names
 from ca.x509.certificate import fingerprint
+from renewers import work
 from renewers.delivering import destinations
 from renewers.delivering.destinations import DestinationPlan
 from renewers.duties import DUTIES
@@ -64,6 +65,8 @@ class Report:
     wrong: list[str] = field(default_factory=list)
     resumed: int = 0
     """Pieces of work that more than one process had to take up."""
+    hurried: list[str] = field(default_factory=list)
+    """What waited on the ladder at the end, and why; it was hurried."""
     given_up: int = 0
     """Intents of processes that died before the signature was recorded: listed, revocable, handed to nobody."""
 
@@ -135,7 +138,7 @@ def campaign(url: str, count: int, kills: int) -> Report:
             _kill(running[place])
             report.kills += 1
             running[place] = _started(context, url, home)
-        _wait(url, count)
+        _wait(url, count, report)
         for process in running:
             _kill(process)
         _judge(url, home, report)
@@ -156,19 +159,29 @@ def _kill(process: BaseProcess) -> None:
     process.join()
 
 
-def _wait(url: str, count: int, seconds: float = 120) -> None:
-    """Until everything is delivered, or for so long."""
+def _wait(url: str, count: int, report: Report, seconds: float = 120) -> None:
+    """Until everything is delivered, or for so long. What failed twice waits longer than we do: then it is hurried."""
     store = open_store(url)
     try:
-        deadline = time.monotonic() + seconds
-        while time.monotonic() < deadline:
+        started = time.monotonic()
+        while time.monotonic() < started + seconds:
             with store.read() as connection:
                 done = select(func.count()).select_from(Renewal).where(col(Renewal.state) == "done")
                 if connection.execute(done).scalar_one() >= count:
                     return
+            if time.monotonic() > started + seconds / 2 and not report.hurried:
+                report.hurried = store.write(_hurry_all)
             time.sleep(0.2)
     finally:
         store.close()
+
+
+def _hurry_all(tx: Transaction) -> list[str]:
+    """What a person does who does not want to wait for the ladder."""
+    rows = tx.execute(select(Work).where(col(Work.failing_since).is_not(None))).all()
+    for row in rows:
+        work.hurry(tx, row.kind, row.subject)
+    return [f"{row.kind} of {row.subject}, {row.attempts} times: {row.last_error}" for row in rows]
 
 
 def _judge(url: str, home: Path, report: Report) -> None:
@@ -194,7 +207,10 @@ def _judge(url: str, home: Path, report: Report) -> None:
             report.resumed = connection.execute(
                 select(func.count()).select_from(Work).where(col(Work.fence) > 1)
             ).scalar_one()
+        unfinished = _unfinished(store)
         for row in rows:
+            if row.current_id is None:
+                report.wrong.append(f"{row.name}: {unfinished.get(str(row.id), 'no work')}")
             _judge_one(row, signed, renewals, known, home, report)
         installation = worker.open_installation(store, worker.open_keys(home))
         installation.ledger.sequence()
@@ -203,6 +219,15 @@ def _judge(url: str, home: Path, report: Report) -> None:
             report.wrong.append(f"the audit: {found.first}")
     finally:
         store.close()
+
+
+def _unfinished(store: Store) -> dict[str, str]:
+    """What is still to be done for which lineage, and why it is not."""
+    now = clock.timestamp()
+    with store.read() as connection:
+        rows = connection.execute(select(Work).where(col(Work.kind) == "renew")).all()
+    words = ("state", "attempts", "fence", "holder", "last_code", "last_error")
+    return {row.subject: f"{[getattr(row, word) for word in words]} in {row.due_at - now} s" for row in rows}
 
 
 def _judge_one(row: Any, signed: Any, renewals: Any, known: Any, home: Path, report: Report) -> None:

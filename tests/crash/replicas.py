@@ -19,7 +19,7 @@ def main(arguments: list[str]) -> int:
     print(
         f"{report.renewals:,} renewals under {report.kills} kills in {report.seconds:,.0f} s; "
         f"{report.resumed:,} pieces of work were taken up again, {report.given_up:,} intents given up; "
-        f"wrong: {len(report.wrong)} {report.wrong[:3]}"
+        f"hurried: {report.hurried}; wrong: {len(report.wrong)} {report.wrong[:3]}"
     )
     return 1 if report.wrong else 0
 
