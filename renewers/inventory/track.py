@@ -25,6 +25,11 @@ from renewers.models import Endpoint, Lineage, Tracked, TrackedContent, TrackedN
 __all__ = ["Entry", "end", "seen_instead", "track", "track_many"]
 
 FINE = "fine"
+NEVER_DUE_BEFORE = 0.4
+"""The part of a life in which nothing comes due: half of it, less the jitter (`renewers/timing/lead_time.py`).
+
+With `renewals.fraction` set below it, a stage that nobody acts on is written down later than it begins, and no more.
+"""
 BY = "system:inventory"
 _QUIET = (ISSUED, BY_US)
 """Sources whose own ledger entries say it already: `certificate-issued`, `certificate-renewed`."""
@@ -189,9 +194,20 @@ def _row(entry: Entry, lineage_id: int | None) -> dict[str, Any]:
         "owner_id": entry.owner_id,
         "stage": ENDED if entry.is_over else FINE,
         "stage_since": now,
-        "next_look": None if entry.is_over else now,
+        "next_look": None if entry.is_over else _first_look(entry, now),
         "recorded_at": now,
     }
+
+
+def _first_look(entry: Entry, now: int) -> int:
+    """When the watch looks for the first time: now, but at what we have just issued when it may first come due.
+
+    Nothing is wrong with it before, and a busy CA issues far more than it is worth looking at twice.
+    """
+    if entry.source != ISSUED:
+        return now
+    facts = entry.facts
+    return max(now, facts.not_before + int((facts.not_after - facts.not_before) * NEVER_DUE_BEFORE))
 
 
 def _content(tracked_id: int, entry: Entry) -> Mapping[str, Any]:

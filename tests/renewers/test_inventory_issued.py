@@ -19,7 +19,7 @@ from ca.keys.algorithms import KeyType
 from ca.models import Authority, Certificate, LedgerEntry
 from ca.store import Store, open_store
 from ca.x509.revocation_list import RevocationReason
-from renewers.inventory import issued, own
+from renewers.inventory import issued, own, track
 from renewers.inventory.facts import read_certificate
 from renewers.lifecycle import Lifecycle
 from renewers.models import Lineage, Tracked, TrackedContent, TrackedName
@@ -295,3 +295,15 @@ def intend_only(life: Lifecycle, decision: Any) -> None:
 def other(life: Lifecycle, store: Store) -> Any:
     """The same installation seen by another replica."""
     return replace(life.installation, store=store)
+
+
+def test_what_was_just_issued_is_looked_at_when_it_may_first_come_due(life: Lifecycle) -> None:
+    """Not before: a busy CA issues more than it is worth looking at twice. What was imported is looked at at once."""
+    rig.issue(life.installation)
+    issued.catch_up(life)
+    (row,) = rows(life.store, Tracked)
+    assert row.next_look == row.not_before + int((row.not_after - row.not_before) * 0.4)
+    life.store.write(
+        lambda tx: track.track(tx, read_certificate(foreign.certificate("dns:a.example")), source="imported")
+    )
+    assert rows(life.store, Tracked)[1].next_look <= clock.timestamp()

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from renewers.inventory import track
 from renewers.timing import lead_time
 from renewers.timing.lead_time import DAY, HOUR, MONTH, Milestones, Stage
 
@@ -198,3 +199,10 @@ def test_a_root_is_never_young_and_due(days: int) -> None:
     for kind in ("root", "intermediate"):
         marks = lead_time.before_the_end(NOW, NOW + days * DAY, lead_time.thresholds(kind, "manual", days * DAY))
         assert marks.due - NOW >= days * DAY // 2
+
+
+@given(st.integers(3600, 3650 * DAY), st.text(max_size=8), st.integers(0, 400 * DAY))
+def test_nothing_comes_due_in_the_first_part_of_its_life(lifetime: int, seed: str, p99: int) -> None:
+    """What is tracked at its issuance need not be looked at before: `track` counts on it."""
+    marks = lead_time.milestones(NOW, NOW + lifetime, seed=seed, measured_p99=p99)
+    assert marks.due >= NOW + int(lifetime * track.NEVER_DUE_BEFORE)
