@@ -15,7 +15,7 @@ from sqlmodel import col
 
 from ca import clock
 from ca.errors import IssuerRefusal, IssuerUnavailable, Misconfigured
-from ca.keys.algorithms import KeyType, spki
+from ca.keys.algorithms import KeyType, key_type_of, spki
 from ca.models import LedgerEntry
 from ca.secret import Secret
 from ca.store import Store
@@ -504,7 +504,16 @@ def test_terms_are_for_people(ca: Pebble, store: Store) -> None:
 @pytest.mark.parametrize("kind", [KeyType.P384, KeyType.RSA2048])
 def test_other_account_keys(ca: Pebble, store: Store, kind: KeyType) -> None:
     """An account's key can be of each kind that is allowed; exchanging it works too."""
-    issuer(ca, store, account_key_type=kind).roll_key()
+    acme = issuer(ca, store, account_key_type=kind)
+    acme.roll_key()
+    first = account(store)
+    acme.roll_key()  # signed with the key that the CA has taken: it would refuse another
+    second = account(store)
+    assert first.url == second.url is not None
+    assert (first.next_sealed_key, second.next_sealed_key) == (None, None)
+    keys = [SEALER.unwrap(row.sealed_key, "acme-account:pebble").public_key() for row in (first, second)]
+    assert [key_type_of(key) for key in keys] == [kind, kind]
+    assert keys[0] != keys[1]
 
 
 def test_half_of_all_nonces_are_refused(dns: ChallengeDns, tmp_path: Path, store: Store) -> None:
