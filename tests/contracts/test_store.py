@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from itertools import count
@@ -208,11 +209,11 @@ def test_a_snapshot_sees_one_moment(any_store: Store) -> None:
             any_store.write(lambda tx: tx.execute(update(Fact).values(value=str(turns))))  # noqa: B023
         return turns
 
-    seen = set()
+    seen, deadline = set(), time.monotonic() + 60
     with ThreadPoolExecutor(1) as threads:
         writer = threads.submit(keep_writing)
-        try:
-            for _ in range(150):
+        try:  # until the writer was seen at work, however slow this machine's disk is
+            while len(seen) < 12 and time.monotonic() < deadline and not writer.done():
                 with any_store.read(snapshot=True) as connection:
                     left, again, right = (
                         connection.execute(select(col(Fact.value)).where(col(Fact.name) == name)).scalar_one()
@@ -222,5 +223,5 @@ def test_a_snapshot_sees_one_moment(any_store: Store) -> None:
                 seen.add(left)
         finally:
             stop.set()
-        assert writer.result() > 10
-    assert len(seen) > 5, "the writer did not go on meanwhile"
+        assert writer.result() >= len(seen) - 1  # and whatever it failed by is raised here
+    assert len(seen) >= 12, "the writer did not go on meanwhile"
