@@ -43,6 +43,8 @@ class Operation(StrEnum):
     READ_AUTHORITIES = "read authorities"
     MANAGE_AUTHORITIES = "manage authorities"
     MANAGE_DESTINATIONS = "manage destinations"
+    MANAGE_CONSUMERS = "manage consumers"
+    ACKNOWLEDGE = "acknowledge what it holds"
     READ_PROFILES = "read profiles"
     READ_TOKENS = "read tokens"
     MANAGE_TOKENS = "manage tokens"
@@ -64,12 +66,12 @@ _TABLE: Mapping[Role, frozenset[Operation]] = {
     _R.REQUESTER: frozenset(
         {_O.ISSUE, _O.RENEW_OWN, _O.READ_OWN, _O.REVOKE_OWN, _O.READ_AUTHORITIES, _O.READ_PROFILES}
     ),
-    _R.CONSUMER: frozenset({_O.READ_AUTHORITIES}),
+    _R.CONSUMER: frozenset({_O.READ_AUTHORITIES, _O.ACKNOWLEDGE}),
     _R.AUDITOR: frozenset(
         {_O.READ_ANY, _O.READ_AUTHORITIES, _O.READ_PROFILES, _O.READ_TOKENS, _O.READ_LEDGER, _O.READ_METRICS}
         | {_O.READ_INVENTORY}
     ),
-    _R.HOLDER: frozenset({_O.RENEW_OWN, _O.REVOKE_OWN, _O.READ_OWN, _O.READ_AUTHORITIES}),
+    _R.HOLDER: frozenset({_O.RENEW_OWN, _O.REVOKE_OWN, _O.READ_OWN, _O.READ_AUTHORITIES, _O.ACKNOWLEDGE}),
 }
 
 

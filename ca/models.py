@@ -249,3 +249,33 @@ class Fact(SQLModel, table=True):
 
     name: str = Field(sa_type=Text, primary_key=True)
     value: str = Field(sa_type=Text)
+
+
+class CrossCertificate(SQLModel, table=True):
+    """A certificate for one of our CAs by another of ours: whoever trusts only the old root gets to the new one."""
+
+    __tablename__ = "cross_certificate"
+
+    id: int | None = Field(default=None, sa_column=_identity())
+    authority_id: int = Field(sa_type=_Id, index=True)
+    issuer_id: int = Field(sa_type=_Id)
+    serial: str = Field(sa_type=Text, unique=True)
+    certificate: bytes = Field(sa_type=LargeBinary)
+    not_after: int = Field(sa_type=BigInteger)
+    created_at: int = Field(sa_type=BigInteger)
+
+
+class DeltaList(SQLModel, table=True):
+    """The newest delta CRL of an authority, and which complete list it is counted from (RFC 5280 section 5.2.4)."""
+
+    __tablename__ = "delta_list"
+
+    authority_id: int = Field(sa_type=_Id, primary_key=True)
+    base_number: int = Field(sa_type=BigInteger)
+    based_at: int = Field(sa_type=BigInteger)
+    number: int = Field(sa_type=BigInteger)
+    this_update: int = Field(sa_type=BigInteger)
+    next_update: int = Field(sa_type=BigInteger)
+    entries: int
+    sha256: bytes = Field(sa_type=LargeBinary)
+    crl: bytes = Field(sa_type=LargeBinary)

@@ -15,7 +15,7 @@ from sqlalchemy import or_, select, update
 from sqlmodel import col
 
 from ca import clock
-from ca.errors import Misconfigured
+from ca.errors import Misconfigured, NotDelivered
 from ca.store import Transaction
 from ca.store.commit import StaleChange
 from renewers import work
@@ -25,7 +25,7 @@ from renewers.delivering.verify import Expected
 from renewers.discovery import record
 from renewers.lifecycle import Lifecycle
 from renewers.models import Destination, Tracked
-from renewers.publishers import Material, Publisher
+from renewers.publishers import Material, Publisher, RollsBack
 from renewers.work import Claim, Failed
 
 LONGEST_WAIT = 4 * 3600
@@ -121,6 +121,12 @@ def _bring(lifecycle: Lifecycle, claim: Claim, attempt: Attempt) -> None:
     roots = verify.read_bundle(destination.bundle) if destination.bundle else None
     publisher = publisher_of(lifecycle, destination)
 
+    if brought.secrets and not publisher.keeps_secrets:
+        raise Misconfigured(
+            f"{destination.publisher} hands on what it gets to everybody: no private key goes there",
+            hint="let the key be made where it is used, and track the lineage as its holder's",
+        )
+
     # 3. Stage it, and make sure that this is still ours to do.
     publisher.stage(brought)
     _check(lifecycle, claim)
@@ -149,6 +155,8 @@ def _take_back(lifecycle: Lifecycle, claim: Claim, attempt: Attempt, publisher: 
         return
     _check(lifecycle, claim)
     try:
+        if not isinstance(publisher, RollsBack):
+            raise NotDelivered("nothing can be put back there")
         publisher.restore(brought)
         attempt.is_rolled_back = attempt.old_sha256 is not None
     except Exception as error:  # noqa: BLE001 - see above

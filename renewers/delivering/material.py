@@ -43,19 +43,24 @@ def material_of(lifecycle: Lifecycle, lineage_id: int, tracked_id: int) -> Mater
     fingerprint = sha256(der).hexdigest()
     if tracked.identity != f"sha256:{fingerprint}":
         raise NotFound(f"the bytes of {tracked.shown_as} are not at hand", code="unknown-certificate")
-    return Material(
-        lineage=lineage.name,
-        version=f"{slug(lineage.name)}-{tracked_id}-{fingerprint[:12]}",
-        sha256=fingerprint,
-        certificate=pem_certificate(der),
-        chain=chain,
-        key=_key(lifecycle, lineage, renewal, der),
-    )
+    version = f"{slug(lineage.name)}-{tracked_id}-{fingerprint[:12]}"
+    key = _key(lifecycle, lineage, renewal, der)
+    return laid_out(lineage.name, version, fingerprint, pem_certificate(der), chain, key)
+
+
+def laid_out(
+    subject: str, version: str, fingerprint: str, certificate: str, chain: str, key: Secret | None
+) -> Material:
+    """A certificate, its chain and its key, all PEM, as the files that servers take; `combined.pem` is HAProxy's."""
+    full = certificate + chain
+    public = {"cert.pem": certificate, "chain.pem": chain, "fullchain.pem": full}
+    secrets = {} if key is None else {"key.pem": key, "combined.pem": Secret(key.reveal() + full)}
+    return Material(subject, version, fingerprint, {name: text.encode() for name, text in public.items()}, secrets)
 
 
 def chain_of(material: Material) -> tuple[bytes, ...]:
     """DER of what is served behind the certificate, in order."""
-    blocks = _CERTIFICATE.findall(material.chain)
+    blocks = _CERTIFICATE.findall(material.files["chain.pem"].decode())
     return tuple(x509.load_pem_x509_certificate(block.encode()).public_bytes(Encoding.DER) for block in blocks)
 
 

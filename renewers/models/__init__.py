@@ -4,6 +4,7 @@ Rows that change often are small; bytes stand in `TrackedContent`. A private key
 (`Renewal.sealed_key`). Migrations for all floors are one history: `ca/store/migrations`.
 """
 
+from renewers.models.distributing import Consumer, ForeignAnchor, Holding, Latency, ProbeLeaf, Publication
 from renewers.models.inventory import (
     Endpoint,
     Lineage,
@@ -16,20 +17,32 @@ from renewers.models.inventory import (
 )
 from renewers.models.issuing import AcmeAccount, IssuerHealth, Spending
 from renewers.models.renewing import Delivery, Destination, Renewal, Work
+from renewers.models.rotating import Override, Replacement, ReplacementItem, Rotation, RotationStep
 from renewers.models.saying import Alarm, Event
 
 __all__ = [
     "AcmeAccount",
     "Alarm",
+    "Consumer",
     "Delivery",
     "Destination",
     "Endpoint",
     "Event",
+    "ForeignAnchor",
+    "Holding",
     "IssuerHealth",
+    "Latency",
     "Lineage",
+    "Override",
     "Owner",
     "OwnerClaim",
+    "ProbeLeaf",
+    "Publication",
     "Renewal",
+    "Replacement",
+    "ReplacementItem",
+    "Rotation",
+    "RotationStep",
     "Sighting",
     "Spending",
     "Tracked",

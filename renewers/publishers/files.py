@@ -1,6 +1,6 @@
 """A directory on this machine: versions side by side, a link to the one in use, a command that has it read again.
 
-    DIRECTORY/versions/VERSION/{cert,chain,fullchain,key,combined}.pem
+    DIRECTORY/versions/VERSION/...               cert.pem, fullchain.pem, key.pem; or bundle.pem, crl.pem
     DIRECTORY/live      -> versions/VERSION      what is in use
     DIRECTORY/previous  -> versions/VERSION      what was before
 
@@ -29,6 +29,7 @@ from renewers.publishers.openat import FileSpec
 
 LIVE, PREVIOUS, VERSIONS = "live", "previous", "versions"
 _VERSION = re.compile(r"[a-z0-9](?:[a-z0-9_-]|\.(?!\.)){0,126}[a-z0-9]")
+_FILE = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9_-]|\.(?!\.)){0,100}")
 _TARGET = re.compile(rf"versions/({_VERSION.pattern}(?:\+[1-9][0-9]?)?)")
 _LEFT_OVER = re.compile(r"\.(?:live|previous|stage|gone)-[0-9a-f]{12}")
 _MENDED = 99
@@ -59,6 +60,8 @@ class _Place:
 
 class Files:
     """A `Publisher` into a directory. One call at a time has the directory, whichever process it comes from."""
+
+    keeps_secrets = True
 
     def __init__(self, config: FilesConfig) -> None:
         self._config = config
@@ -129,14 +132,13 @@ class Files:
             raise NotDelivered(f"{directory} cannot be written: {error.strerror}{name}") from None
 
     def _files(self, material: Material) -> dict[str, FileSpec]:
-        """What a version is made of. Whatever has the key in it is for its owner."""
-        full = material.certificate + material.chain
-        public = {"cert.pem": material.certificate, "chain.pem": material.chain, "fullchain.pem": full}
-        files = {name: FileSpec(text.encode(), 0o644) for name, text in public.items()}
-        if material.key is not None:
-            key, config = material.key.reveal(), self._config
-            for name, text in (("key.pem", key), ("combined.pem", key + full)):
-                files[name] = FileSpec(text.encode(), config.mode, config.owner, config.group)
+        """What a version is made of. Whatever has a key in it is for its owner."""
+        config = self._config
+        if odd := [name for name in (*material.files, *material.secrets) if not _FILE.fullmatch(name)]:
+            raise NotDelivered(f"{odd[0][:140]!r} cannot name a file")
+        files = {name: FileSpec(content, 0o644) for name, content in material.files.items()}
+        for name, secret in material.secrets.items():
+            files[name] = FileSpec(secret.reveal().encode(), config.mode, config.owner, config.group)
         return files
 
     def _find(self, place: _Place, version: str, files: Mapping[str, FileSpec]) -> str | None:

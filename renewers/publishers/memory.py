@@ -49,6 +49,8 @@ def make_memory(settings: Mapping[str, Any]) -> Publisher:
 class MemoryPublisher:
     """A `Publisher` into a `Place`."""
 
+    keeps_secrets = True
+
     def __init__(self, place: Place, failing: Mapping[str, int]) -> None:
         self._place = place
         self._failing = failing

@@ -22,7 +22,8 @@ from hypothesis import strategies as st
 
 from ca.errors import BadRequest, NotDelivered
 from ca.secret import Secret
-from renewers.publishers import Material, Publisher
+from renewers.delivering.material import laid_out
+from renewers.publishers import Material, Publisher, RollsBack
 from renewers.publishers.files import make_files
 from renewers.publishers.memory import PLACES, make_memory
 
@@ -33,7 +34,7 @@ def material(number: int, *, key: bool = True) -> Material:
     fingerprint = sha256(certificate.encode()).hexdigest()
     chain = certificate.replace(str(number), "c")
     secret = Secret(f"-----BEGIN PRIVATE KEY-----\n{str(number) * 100}\n-----END PRIVATE KEY-----\n") if key else None
-    return Material("edge", f"edge-{number}-{fingerprint[:12]}", fingerprint, certificate, chain, secret)
+    return laid_out("edge", f"edge-{number}-{fingerprint[:12]}", fingerprint, certificate, chain, secret)
 
 
 A, B, C = material(1), material(2), material(3)
@@ -124,7 +125,9 @@ def ground(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Ground]:
 
 def seen(wanted: Material) -> tuple[str, str, str | None]:
     """What a user sees of material."""
-    return wanted.certificate, wanted.chain, wanted.key.reveal() if wanted.key is not None else None
+    key = wanted.secrets.get("key.pem")
+    certificate, chain = wanted.files["cert.pem"].decode(), wanted.files["chain.pem"].decode()
+    return certificate, chain, key.reveal() if key is not None else None
 
 
 def bring(ground: Ground, *all_of_it: Material) -> None:
@@ -132,6 +135,12 @@ def bring(ground: Ground, *all_of_it: Material) -> None:
     for one in all_of_it:
         ground.publisher().stage(one)
         ground.publisher().swap(one)
+
+
+def restore(publisher: Publisher, material: Material) -> None:
+    """Take it back, where that can be done."""
+    assert isinstance(publisher, RollsBack)
+    publisher.restore(material)
 
 
 def test_what_is_staged_is_not_in_use(ground: Ground) -> None:
@@ -170,19 +179,19 @@ def test_swapping_what_is_in_use_loses_nothing(ground: Ground) -> None:
     ground.publisher().swap(B)
     bring(ground, B)
     assert ground.read() == [A.version, B.version, B.version, B.version]
-    ground.publisher().restore(B)
+    restore(ground.publisher(), B)
     assert ground.live() == seen(A)
 
 
 def test_restoring_goes_back_and_has_it_read(ground: Ground) -> None:
     """However often it is asked; and the way forward is open again."""
     bring(ground, A, B)
-    ground.publisher().restore(B)
-    ground.publisher().restore(B)
+    restore(ground.publisher(), B)
+    restore(ground.publisher(), B)
     assert (ground.live(), ground.read()[-1]) == (seen(A), A.version)
     bring(ground, B)
     assert ground.live() == seen(B)
-    ground.publisher().restore(B)
+    restore(ground.publisher(), B)
     assert ground.live() == seen(A)
 
 
@@ -190,14 +199,14 @@ def test_what_is_not_in_use_cannot_be_taken_back(ground: Ground) -> None:
     """A late call for an old version changes nothing and has nobody read anything."""
     bring(ground, A, B, C)
     read = list(ground.read())
-    ground.publisher().restore(B)
+    restore(ground.publisher(), B)
     assert (ground.live(), ground.read()) == (seen(C), read)
 
 
 def test_where_nothing_was_before_it_stays(ground: Ground) -> None:
     """Nothing at all would be worse than what there is."""
     bring(ground, A)
-    ground.publisher().restore(A)
+    restore(ground.publisher(), A)
     assert ground.live() == seen(A)
 
 
@@ -209,10 +218,10 @@ def test_a_user_that_does_not_read_is_a_failure(ground: Ground) -> None:
     with pytest.raises(NotDelivered):
         ground.publisher().swap(B)
     with pytest.raises(NotDelivered):
-        ground.publisher().restore(B)
+        restore(ground.publisher(), B)
     assert ground.live() == seen(A)
     ground.break_reload(broken=False)
-    ground.publisher().restore(B)
+    restore(ground.publisher(), B)
     assert (ground.live(), ground.read()[-1]) == (seen(A), A.version)
     bring(ground, B)
     assert (ground.live(), ground.read()[-1]) == (seen(B), B.version)
@@ -329,7 +338,7 @@ def test_killed_anywhere_and_repeated_it_ends_right(tmp_path: Path) -> None:
         assert (ground.live(), ground.read()[-1]) == (seen(B), B.version)
         left = {path.name for path in (*ground.directory.iterdir(), *(ground.directory / "versions").iterdir())}
         assert not [name for name in left if name.startswith(".stage")]
-        ground.publisher().restore(B)
+        restore(ground.publisher(), B)
         assert (ground.live(), ground.read()[-1]) == (seen(A), A.version)
     assert steps > 30
 
@@ -337,7 +346,7 @@ def test_killed_anywhere_and_repeated_it_ends_right(tmp_path: Path) -> None:
 def test_killed_anywhere_it_can_be_taken_back(tmp_path: Path) -> None:
     """Whoever gives up instead has the old one back, and its user has read it."""
     for ground in at_every_step(tmp_path, lambda ground: bring(ground, C, A), forward):
-        ground.publisher().restore(B)
+        restore(ground.publisher(), B)
         assert (ground.live(), ground.read()[-1]) == (seen(A), A.version)
 
 
@@ -369,8 +378,8 @@ def _found(ground: FilesGround) -> None:
 
 def test_killed_while_going_back_it_ends_right(tmp_path: Path) -> None:
     """A repeated restore ends with the old one, and its user has read it, though the link may have been old before."""
-    for ground in at_every_step(tmp_path, lambda ground: bring(ground, A, B), lambda publisher: publisher.restore(B)):
+    for ground in at_every_step(tmp_path, lambda ground: bring(ground, A, B), lambda publisher: restore(publisher, B)):
         assert ground.live() in (seen(A), seen(B))
         before = len(ground.read())
-        ground.publisher().restore(B)
+        restore(ground.publisher(), B)
         assert (ground.live(), ground.read()[before:]) == (seen(A), [A.version])

@@ -213,7 +213,7 @@ class Endpoints:
 
 
 def _der(material: Material) -> bytes:
-    return x509.load_pem_x509_certificate(material.certificate.encode()).public_bytes(Encoding.DER)
+    return x509.load_pem_x509_certificate(material.files["cert.pem"]).public_bytes(Encoding.DER)
 
 
 def set_settings(lifecycle: Lifecycle, name: str, settings: Mapping[str, Any]) -> None:

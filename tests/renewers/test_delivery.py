@@ -136,11 +136,10 @@ def test_what_is_brought_fits_together(lifecycle: Lifecycle, endpoints: Endpoint
     _, renewed = delivered(lifecycle, "edge")
     live = PLACES["edge"].live
     assert live is not None
-    assert live.key is not None
-    key = load_pem_private_key(live.key.reveal().encode(), None)
-    certificate = x509.load_pem_x509_certificate(live.certificate.encode())
+    key = load_pem_private_key(live.secrets["key.pem"].reveal().encode(), None)
+    certificate = x509.load_pem_x509_certificate(live.files["cert.pem"])
     assert key.public_key() == certificate.public_key() == renewed.key.public_key()
-    (issuing,) = x509.load_pem_x509_certificates(live.chain.encode())
+    (issuing,) = x509.load_pem_x509_certificates(live.files["chain.pem"])
     certificate.verify_directly_issued_by(issuing)
     assert live.version == f"api-{renewed.tracked_id}-{renewed.sha256[:12]}"
 

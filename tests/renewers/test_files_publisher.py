@@ -13,6 +13,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -52,7 +53,7 @@ def versions(directory: Path) -> set[str]:
 
 def renamed(version: str) -> Material:
     """Material that calls itself so."""
-    return Material("edge", version, A.sha256, A.certificate, A.chain, A.key)
+    return replace(A, version=version)
 
 
 # Its layout, its owners and modes.
@@ -66,8 +67,8 @@ def test_its_layout_is_the_documented_one(directory: Path) -> None:
     assert {path.name for path in (directory / "live").iterdir()} == {
         *("cert.pem", "chain.pem", "fullchain.pem", "key.pem", "combined.pem")
     }
-    assert B.key is not None
-    assert (directory / "live/combined.pem").read_text() == B.key.reveal() + B.certificate + B.chain
+    parts = B.secrets["key.pem"].reveal(), *(B.files[name].decode() for name in ("cert.pem", "chain.pem"))
+    assert (directory / "live/combined.pem").read_text() == "".join(parts)
 
 
 @pytest.mark.parametrize("umask", [0o000, 0o022, 0o077])
@@ -376,8 +377,7 @@ def test_a_damaged_version_is_written_once_more(
     bring(directory, C, A)
     damage(directory / "live/key.pem", tmp_path / "outside")
     bring(directory, A)
-    assert A.key is not None
-    assert (directory / "live/key.pem").read_text() == A.key.reveal()
+    assert (directory / "live/key.pem").read_text() == A.secrets["key.pem"].reveal()
     assert stat.S_IMODE((directory / "live/key.pem").lstat().st_mode) == 0o600
     assert (points_to(directory, "live"), points_to(directory, "previous")) == (
         f"versions/{A.version}+1",
@@ -590,11 +590,11 @@ print(json.dumps({"wrong": wrong[:10], **counts}))
 def test_a_reader_at_1_khz_never_sees_half(directory: Path) -> None:
     """Another process reads every file a thousand times a second while versions are exchanged without a pause."""
     all_of_it = [material(n) for n in range(1, 10)]
-    keys = [one.key.reveal() for one in all_of_it if one.key is not None]
+    keys = [one.secrets["key.pem"].reveal() for one in all_of_it]
     known = {
-        "cert.pem": [one.certificate for one in all_of_it],
+        "cert.pem": [one.files["cert.pem"].decode() for one in all_of_it],
         "key.pem": keys,
-        "combined.pem": [key + one.certificate + one.chain for key, one in zip(keys, all_of_it, strict=True)],
+        "combined.pem": [key + one.files["fullchain.pem"].decode() for key, one in zip(keys, all_of_it, strict=True)],
     }
     bring(directory, all_of_it[0], keep=8)
     argv = [sys.executable, "-c", READER, str(directory), "3"]
