@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from ca.errors import Defect
 from ca.installation import Installation
 from ca.keys.algorithms import KeyType
 from ca.keys.sealed import Sealer
@@ -22,6 +23,10 @@ MakePublisher = Callable[[Mapping[str, Any]], Publisher]
 
 def _count(_what: str, *_labels: str) -> None:
     """Counts nothing."""
+
+
+def _no_signer(_manifest: bytes) -> bytes:
+    raise Defect("nobody signs publications here")
 
 
 def _measure(_what: str, _seconds: float) -> None:
@@ -61,6 +66,11 @@ class Lifecycle:
     """Called with a metric's name and its labels whenever something is to be counted."""
     measure: Callable[[str, float], None] = _measure
     """Called with a metric's name and seconds whenever something has taken a time that matters."""
+
+    trust_domain: str = "certwright.internal"
+    """Our own SPIFFE trust domain: the streams that we publish are named after it."""
+    sign_manifest: Callable[[bytes], bytes] = _no_signer
+    """Makes the signed publication (RFC 7515) of a manifest; `ca/publication/signer.py`."""
 
     lead_times: LeadTimes = field(default_factory=LeadTimes)
     """How long renewals took so far."""

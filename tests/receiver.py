@@ -60,7 +60,7 @@ def _answering(context: ssl.SSLContext, receiver: Receiver) -> Handle:
                 is_taken = deed == TAKE_AND_DROP or deed.startswith("2")
                 (receiver.taken if is_taken else receiver.refused).append((headers, body))
             if deed == STALL:
-                stop.wait(5)
+                stop.wait(60)
             elif deed == TRICKLE:
                 secured.sendall(b"HTTP/1.1 200 So\r\nX-Slow: ")
                 with suppress(OSError):

@@ -64,7 +64,7 @@ def test_a_reader_never_sees_a_part(tmp_path: Path) -> None:
     for turn in range(200):
         files.replace(path, versions[turn % len(versions)])
     done.set()
-    reader.join(10)
+    reader.join(60)
     assert wrong == []
     assert seen
     assert contents(tmp_path) == {"crl.der": versions[199 % 20]}
@@ -126,7 +126,7 @@ def test_of_many_writers_one_makes_the_file(tmp_path: Path) -> None:
     gate = threading.Barrier(16)
 
     def write(place: int) -> None:
-        gate.wait(10)
+        gate.wait(60)
         try:
             files.write_new(tmp_path / "a", bytes([place]) * 10_000)
         except FileExistsError:
@@ -138,7 +138,7 @@ def test_of_many_writers_one_makes_the_file(tmp_path: Path) -> None:
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join(10)
+        thread.join(60)
     [winner] = [outcome for outcome in outcomes if outcome is not None]
     assert len(outcomes) == 16
     assert contents(tmp_path) == {"a": bytes([winner]) * 10_000}

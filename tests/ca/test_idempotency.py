@@ -196,7 +196,7 @@ def test_a_twin_in_progress_is_waited_for(installation: Installation, monkeypatc
         installation.store.write(story.send(None))  # type: ignore[arg-type]
         with pytest.raises(StopIteration) as end:
             story.send(None)
-        assert twin.result(10).serial == end.value.value.serial
+        assert twin.result(60).serial == end.value.value.serial
 
 
 def test_giving_up_an_intent_frees_its_key(installation: Installation) -> None:

@@ -154,7 +154,7 @@ def test_of_sixteen_threads_one_gets_the_label(keys: KeyStore) -> None:
     gate = threading.Barrier(16)
 
     def create() -> None:
-        gate.wait(10)
+        gate.wait(60)
         try:
             outcomes.append(keys.create("issuing-1", KeyType.P256))
         except Exception as error:
@@ -164,7 +164,7 @@ def test_of_sixteen_threads_one_gets_the_label(keys: KeyStore) -> None:
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join(30)
+        thread.join(120)
     conflicts = [outcome for outcome in outcomes if isinstance(outcome, Conflict)]
     [winner] = [outcome for outcome in outcomes if not isinstance(outcome, Conflict)]
     assert len(conflicts) == 15
@@ -192,5 +192,5 @@ def test_threads_with_labels_of_their_own_do_not_disturb_each_other(keys: KeySto
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join(30)
+        thread.join(120)
     assert failures == []

@@ -59,5 +59,5 @@ def test_two_processes_may_migrate_at_once(postgresql: str) -> None:
         process.stdin.close()
     for process in started:
         with process:
-            assert process.wait(30) == 0
+            assert process.wait(120) == 0
     open_store(url).close()

@@ -80,7 +80,7 @@ def test_closing_leaves_nobody_waiting(store: Store) -> None:
     commits._closed = ClosedBetween()
     writer = threading.Thread(target=write, daemon=True)
     writer.start()
-    writer.join(1)
+    writer.join(30)
     assert not writer.is_alive()
 
 
@@ -115,7 +115,7 @@ def test_transactions_that_block_each_other_are_tried_again(postgresql_store: St
     other = open_store(postgresql_store._readers.url.render_as_string())
     for name in ("a", "b"):
         other.write(put(name, "0"))
-    meeting = threading.Barrier(2, timeout=5)
+    meeting = threading.Barrier(2, timeout=60)
 
     def crossing(*names: str) -> Callable[[Transaction], None]:
         has_met = threading.Event()

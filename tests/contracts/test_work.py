@@ -321,7 +321,7 @@ def test_what_is_asked_for_while_settling_is_not_lost(two: list[Store], first: s
     def linger(who: str) -> None:
         if who == first:
             is_inside.set()
-            assert go_on.wait(10)
+            assert go_on.wait(60)
 
     def wish(tx: Transaction) -> None:
         tx.execute(insert(Fact).values(name="wish", value=""))
@@ -338,11 +338,11 @@ def test_what_is_asked_for_while_settling_is_not_lost(two: list[Store], first: s
     units = [wish, settling] if first == "wish" else [settling, wish]
     with ThreadPoolExecutor(2) as threads:
         leading = threads.submit(two[0].write, units[0])
-        assert is_inside.wait(10)
+        assert is_inside.wait(60)
         following = threads.submit(two[1].write, units[1])
         assert wait([following], timeout=0.2).done == set()
         go_on.set()
-        seen = {leading.result(10), following.result(10)} - {None}
+        seen = {leading.result(60), following.result(60)} - {None}
     assert seen == {first == "wish"}
     assert rows(two[0])["a"].holder is None
 

@@ -54,17 +54,17 @@ def held(store: Store) -> Iterator[Callable[[int], None]]:
 
     def unit(_tx: Transaction) -> None:
         is_busy.set()
-        go_on.wait(20)
+        go_on.wait(120)
 
     def until_queued(callers: int) -> None:
-        deadline = time.monotonic() + 10
+        deadline = time.monotonic() + 60
         while store.commits._queue.qsize() < callers:
             assert time.monotonic() < deadline, "the callers did not queue"
             time.sleep(0.001)
 
     blocker = threading.Thread(target=store.write, args=(unit,))
     blocker.start()
-    assert is_busy.wait(10)
+    assert is_busy.wait(60)
     try:
         yield until_queued
     finally:
