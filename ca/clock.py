@@ -24,6 +24,11 @@ def timestamp() -> int:
     return int(_source())
 
 
+def exactly() -> float:
+    """The present with its fraction, seconds since the epoch: for how long things take across processes."""
+    return _source()
+
+
 def from_timestamp(seconds: int) -> datetime:
     """The moment that `seconds` since the epoch names."""
     return datetime.fromtimestamp(seconds, UTC)

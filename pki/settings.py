@@ -22,6 +22,7 @@ from ca.access import GRANTABLE_ROLES, Role
 from ca.errors import Misconfigured
 from ca.profiles.config import Duration, format_duration
 from pki.addresses import Address, AnyName, DnsName, ListenerName, PublicUrl, TrustDomain
+from pki.distribution_settings import ConsumerSettings, PlaceSettings, RotationSettings
 from pki.lifecycle_settings import (
     EventSettings,
     InventorySettings,
@@ -162,6 +163,9 @@ class Settings(BaseSettings):
     issuers: IssuerSettings = IssuerSettings()
     solvers: SolverSettings = SolverSettings()
     events: EventSettings = EventSettings()
+    places: PlaceSettings = PlaceSettings()
+    consumers: ConsumerSettings = ConsumerSettings()
+    rotation: RotationSettings = RotationSettings()
     warn: WarnSettings = WarnSettings()
     log: LogSettings = LogSettings()
 

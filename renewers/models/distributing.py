@@ -91,6 +91,8 @@ class ProbeLeaf(SQLModel, table=True):
     sealed_key: bytes = Field(sa_type=LargeBinary)
     not_after: int = Field(sa_type=BigInteger)
     revoked_at: float | None = None
+    listed_in: int | None = Field(default=None, sa_type=BigInteger)
+    """Of a canary: the first version of our CRL stream whose list has it."""
     made_at: int = Field(sa_type=BigInteger)
 
 
