@@ -11,6 +11,8 @@ COUNT ?=
 NO_START := /usr/sbin/policy-rc.d.certwright
 PEBBLE := github.com/letsencrypt/pebble/v2
 PEBBLE_VERSION := v2.10.1
+VERSITYGW := github.com/versity/versitygw
+VERSITYGW_VERSION := v1.8.0
 
 .DEFAULT_GOAL := help
 .PHONY: help run demo test lint bench peers fuzz fuzz-api crash crash-renewals orders years requirements clean
@@ -57,11 +59,14 @@ peers: ## the real counterparts that tests talk to (Debian packages, as root); n
 	@if [ ! -e /usr/sbin/policy-rc.d ]; then printf '#!/bin/sh\nexit 101\n' > /usr/sbin/policy-rc.d; chmod 755 /usr/sbin/policy-rc.d; touch $(NO_START); fi
 	DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends \
 	  openssl nginx-light gnutls-bin default-jdk-headless nodejs postgresql curl wrk strace faketime \
-	  haproxy bind9 dovecot-imapd prometheus; \
+	  haproxy bind9 dovecot-imapd prometheus mosquitto etcd-server; \
 	  done=$$?; if [ -e $(NO_START) ]; then rm -f /usr/sbin/policy-rc.d $(NO_START); fi; exit $$done
 	@if command -v go > /dev/null; then \
 	  GOBIN=/usr/local/bin go install $(PEBBLE)/cmd/pebble@$(PEBBLE_VERSION) && \
-	  GOBIN=/usr/local/bin go install $(PEBBLE)/cmd/pebble-challtestsrv@$(PEBBLE_VERSION); \
+	  GOBIN=/usr/local/bin go install $(PEBBLE)/cmd/pebble-challtestsrv@$(PEBBLE_VERSION) && \
+	  GOBIN=/usr/local/bin go install $(VERSITYGW)/cmd/versitygw@$(VERSITYGW_VERSION) && \
+	  cd tests/apiserver && \
+	  GOBIN=/usr/local/bin CGO_ENABLED=0 go install -buildvcs=false -trimpath -ldflags='-s -w' .; \
 	else \
 	  DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends pebble; \
 	fi

@@ -5,16 +5,18 @@ them active. States, and what each means:
 
     prepared   exists, is trusted, signs no leaf yet        -> active, retired
     active     signs                                        -> tainted
-    tainted    signs no new certificate, still its CRLs     -> active, retired
+    tainted    signs no new certificate, still its CRLs     -> active, distrusted, retired
+    distrusted is no anchor any more, still signs its CRLs  -> tainted, retired
     retired    signs nothing, is no longer trusted
 
-How authorities come to be is in `ca/hierarchy.py`.
+How authorities come to be is in `ca/hierarchy.py`. A root may be certified by another one, too (`ca/crossing.py`); what
+is beneath it is then served with that cross-certificate, as long as somebody may trust the other root alone.
 """
 
 from __future__ import annotations
 
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -26,13 +28,21 @@ from ca import clock
 from ca.errors import Conflict, KeyUnavailable, NotFound, Unavailable
 from ca.keys import KeyStore
 from ca.keys.algorithms import KeyType, PrivateKey, PublicKey, SignatureScheme, key_type_of, scheme_of, spki
-from ca.models import Authority
+from ca.models import Authority, CrossCertificate, Revocation
 from ca.store import Store
 from ca.x509.certificate import key_identifier, subject_of
 from ca.x509.lint import IssuerFacts
 
 FRESH_FOR = 2.0
 """Seconds for which another replica's change of an authority may go unnoticed."""
+
+_CROSSES = (
+    select(CrossCertificate)
+    .outerjoin(Revocation, col(Revocation.serial) == col(CrossCertificate.serial))
+    .where(col(Revocation.serial).is_(None))
+    .order_by(col(CrossCertificate.id).desc())
+)
+"""Newest first, without those that were revoked."""
 
 
 class State(StrEnum):
@@ -41,15 +51,24 @@ class State(StrEnum):
     PREPARED = "prepared"
     ACTIVE = "active"
     TAINTED = "tainted"
+    DISTRUSTED = "distrusted"
     RETIRED = "retired"
 
 
 TRANSITIONS: Mapping[State, frozenset[State]] = {
     State.PREPARED: frozenset({State.ACTIVE, State.RETIRED}),
     State.ACTIVE: frozenset({State.TAINTED}),
-    State.TAINTED: frozenset({State.ACTIVE, State.RETIRED}),
+    State.TAINTED: frozenset({State.ACTIVE, State.DISTRUSTED, State.RETIRED}),
+    State.DISTRUSTED: frozenset({State.TAINTED, State.RETIRED}),
     State.RETIRED: frozenset(),
 }
+
+TRUSTED = frozenset({State.PREPARED, State.ACTIVE, State.TAINTED})
+"""The states of an authority that stands in bundles and that chains may be built through."""
+SIGNING = frozenset({State.PREPARED, State.ACTIVE})
+"""The states in which an authority that is asked for by its name signs CAs and probes; leaves need the active one."""
+CROSSING = frozenset({State.ACTIVE, State.TAINTED})
+"""The states of a root whose cross-certificates are served: somebody may trust it, and no other."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +105,7 @@ class Issuer:
     crl_shards: int
     urls: PublicUrls
     chain: tuple[bytes, ...]
-    """DER certificates from the issuer itself up to, and without, the root."""
+    """DER certificates from the issuer itself up to, and without, the root; then the root's cross-certificates."""
 
     def shard_of(self, serial: int) -> int | None:
         """The CRL shard that a serial number falls into; None if this CA has one complete CRL only."""
@@ -102,6 +121,7 @@ class Authorities:
         self.urls = urls
         self._lock = threading.Lock()
         self._rows: dict[str, Authority] = {}
+        self._crosses: Sequence[CrossCertificate] = ()
         self._active: dict[str, Issuer] = {}
         self._issuers: dict[str, Issuer] = {}
         self._fresh_until = 0.0
@@ -119,8 +139,16 @@ class Authorities:
         return self._active_row(name)
 
     def trusted(self) -> list[Authority]:
-        """Those that relying parties should trust or may need to build chains: all but the retired."""
+        """Those that relying parties should trust or may need to build chains: prepared, active, tainted."""
+        return [row for row in self.all() if row.state in TRUSTED]
+
+    def standing(self) -> list[Authority]:
+        """Those that publish CRLs, so that their names and keys are in use: all but the retired."""
         return [row for row in self.all() if row.state != State.RETIRED]
+
+    def serials(self) -> set[str]:
+        """The serial numbers of all CA certificates, cross-certificates included: not for everybody to revoke."""
+        return {row.serial for row in self.all()} | {cross.serial for cross in self._crosses}
 
     def roots(self) -> list[Authority]:
         """The trust anchors in force."""
@@ -140,13 +168,21 @@ class Authorities:
     def issuer(self, name: str) -> Issuer:
         """An authority with its key, whatever its state; callers that sign certificates want `issuer_for`."""
         row = self.get(name)
+        chain = self.chain(row.name)
         with self._lock:
             cached = self._issuers.get(row.name)
-        if cached is not None and cached.state == row.state:
+        if cached is not None and (cached.state, cached.chain) == (row.state, chain):
             return cached
-        issuer = make_issuer(row, self.ancestors(row), self._keys.load(row.key_label), self.urls)
+        issuer = make_issuer(row, chain, self._keys.load(row.key_label), self.urls)
         with self._lock:
             self._issuers[row.name] = issuer
+        return issuer
+
+    def signer(self, name: str) -> Issuer:
+        """A generation that was asked for by its name, ready to sign; `Unavailable` unless it is prepared or active."""
+        issuer = self.issuer(name)
+        if issuer.state not in SIGNING:
+            raise Unavailable(f"{issuer.name} is {issuer.state} and signs nothing new", code="no-active-authority")
         return issuer
 
     def ancestors(self, row: Authority) -> list[Authority]:
@@ -159,9 +195,22 @@ class Authorities:
         return found
 
     def chain(self, name: str) -> tuple[bytes, ...]:
-        """DER certificates from an authority up to, and without, its root: what a leaf is served with."""
+        """What a leaf is served with: DER certificates from an authority up to its root, which is left out.
+
+        They end with the cross-certificates of that root while the root that made them is active or tainted, so that
+        who trusts only that one gets here, too.
+        """
         row = self.get(name)
-        return tuple(a.certificate for a in (row, *self.ancestors(row)) if a.parent_id is not None)
+        *between, root = (row, *self.ancestors(row))
+        above = self._crosses_of(root) if root.parent_id is None else [root.certificate]  # its own lie elsewhere
+        return (*(other.certificate for other in between), *above)
+
+    def _crosses_of(self, root: Authority) -> Iterator[bytes]:
+        states = {row.id: row.state for row in self.all()}
+        for cross in self._crosses:
+            is_served = states.get(cross.issuer_id) in CROSSING and cross.not_after > clock.timestamp()
+            if cross.authority_id == root.id and is_served:
+                yield cross.certificate
 
     def forget(self) -> None:
         """Look again at the next use: something has changed."""
@@ -188,23 +237,24 @@ class Authorities:
             changes = self._changes
         with self._store.read() as connection:
             rows = connection.execute(select(Authority).order_by(col(Authority.id))).all()
+            crosses = [CrossCertificate(**row._mapping) for row in connection.execute(_CROSSES)]
         found = {row.name: Authority(**row._mapping) for row in rows}
         with self._lock:
             if changes == self._changes:  # what was read before a change must not stand after it
                 self._rows = found
+                self._crosses = crosses
                 self._active = {}
                 self._fresh_until = clock.monotonic() + FRESH_FOR
         return found
 
 
-def make_issuer(row: Authority, ancestors: Sequence[Authority], key: PrivateKey, urls: PublicUrls) -> Issuer:
+def make_issuer(row: Authority, chain: Sequence[bytes], key: PrivateKey, urls: PublicUrls) -> Issuer:
     """Put an authority and its key together. `KeyUnavailable` if the key does not belong to the certificate."""
     certificate = x509.load_der_x509_certificate(row.certificate)
     public_key = key.public_key()
     key_type = key_type_of(public_key)
     if key_type is None or spki(public_key) != spki(certificate.public_key()):  # type: ignore[arg-type]
         raise KeyUnavailable(f"the key {row.key_label!r} does not belong to the certificate of {row.name}")
-    above = [other.certificate for other in ancestors if other.parent_id is not None]
     return Issuer(
         id=row.id or 0,
         name=row.name,
@@ -220,7 +270,7 @@ def make_issuer(row: Authority, ancestors: Sequence[Authority], key: PrivateKey,
         facts=facts_of(certificate),
         crl_shards=row.crl_shards,
         urls=urls,
-        chain=(row.certificate, *above) if row.parent_id is not None else (),
+        chain=tuple(chain),
     )
 
 

@@ -14,10 +14,10 @@ from datetime import timedelta
 from hashlib import sha256
 from typing import NamedTuple
 
-from sqlalchemy import ColumnElement, Connection, Row, and_, case, delete, func, insert, select, update
+from sqlalchemy import ColumnElement, Connection, case, delete, func, insert, select, update
 from sqlmodel import col
 
-from ca import clock
+from ca import clock, listing
 from ca.authority import Issuer, State
 from ca.errors import CertwrightError
 from ca.installation import Installation
@@ -26,9 +26,9 @@ from ca.models import Authority, Revocation, RevocationList, RevocationListConte
 from ca.signing import seal_list
 from ca.store import Transaction
 from ca.store.commit import StaleChange
-from ca.x509.revocation_list import ToBeSignedList, entries_of, entry
+from ca.x509.revocation_list import ToBeSignedList
 
-COMPLETE = -1
+COMPLETE = listing.COMPLETE
 """The shard number under which an authority's complete list is stored."""
 THROTTLE = 20
 """A complete list is rebuilt again after at least this many times what its last build took."""
@@ -102,16 +102,15 @@ class CrlPublisher:
                 published = self._publish(authority, shard)
             except CertwrightError as error:
                 failed[authority] = error
-                continue
-            if published is not None:
-                done.append(published)
+            else:
+                done += [published] if published is not None else []
         for failure in failed.values():
             raise failure
         return done
 
     def _publish(self, authority: str, shard: int) -> Published | None:
         started = clock.monotonic()
-        published = self._rebuild(self._installation.authorities.issuer(authority), shard)
+        published = self.rebuild(self._installation.authorities.issuer(authority), shard)
         if shard == COMPLETE:
             self._not_before[authority] = started + (clock.monotonic() - started) * THROTTLE
         return published
@@ -129,22 +128,25 @@ class CrlPublisher:
         with self._installation.store.read() as connection:
             return [(row.name, row.shard) for row in connection.execute(query)]
 
-    def _rebuild(self, issuer: Issuer, shard: int) -> Published | None:
-        now = clock.timestamp()
+    def rebuild(self, issuer: Issuer, shard: int) -> Published | None:
+        """Make one list anew, due or not; None if another replica was faster or a shard has to come first."""
+        now, ends = clock.timestamp(), issuer.facts.not_after
         with self._installation.store.read(snapshot=True) as connection:
             row = connection.execute(_ROW.where(*_at(issuer, shard))).one()
             complete = connection.execute(_ROW.where(*_at(issuer, COMPLETE))).one()
-            content = _complete(connection, issuer) if shard == COMPLETE else _shard(connection, issuer, shard)
-        if content is None:  # a shard is being rebuilt: the complete list has to wait for it
+            taken = listing.delta_number(connection, issuer.id) if shard == COMPLETE else 0
+            content = _content(connection, issuer, shard)
+        if content is None:
             return None
         entries, count = content
-        number = max(row.number + 1, now)
+        number = max(row.number + 1, taken + 1, now)
         this_update = max(now - _seconds(self._policy.backdate), issuer.facts.not_before)
-        next_update = min(now + _seconds(self._policy.lifetime), issuer.facts.not_after)
+        next_update, next_due = min(now + _seconds(self._policy.lifetime), ends), now + _seconds(self._policy.refresh)
+        if row.next_update == ends > next_update:  # after a last list comes a last list only, see ca/lastlist.py
+            next_update = next_due = ends
         listed_until = this_update if shard == COMPLETE else min(this_update, complete.this_update)
         crl = _signed(issuer, shard, number, this_update, next_update, entries)
         published = Published(issuer.name, shard, number, count, len(crl))
-        next_due = now + _seconds(self._policy.refresh)
 
         def unit(tx: Transaction) -> None:
             stored = tx.execute(
@@ -155,12 +157,15 @@ class CrlPublisher:
                     this_update=this_update,
                     next_update=next_update,
                     due_at=case((col(RevocationList.changes) == row.changes, next_due), else_=0),
+                    counted=row.changes,
                     entries=count,
                     sha256=sha256(crl).digest(),
                 )
             )
             if stored.rowcount != 1:
                 raise StaleChange("another replica has published this list meanwhile")
+            if shard == COMPLETE and listing.delta_number(tx.connection, issuer.id) >= number:
+                raise StaleChange("a delta list has taken this number meanwhile")
             tx.execute(delete(RevocationListContent).where(*_at(issuer, shard, RevocationListContent)))
             tx.execute(insert(RevocationListContent).values(authority_id=issuer.id, shard=shard, crl=crl))
             _leave_after_expiry(tx, issuer, shard, number, listed_until)
@@ -174,14 +179,20 @@ class CrlPublisher:
         return published
 
 
-def touch(tx: Transaction, authority_id: int, shards: Iterable[int | None]) -> None:
-    """Make the lists that a revocation touches due at once: its shard, and the complete list."""
+def touch(tx: Transaction, authority_id: int, shards: Iterable[int | None]) -> int | None:
+    """Make the lists that a revocation touches due at once: its shard, and the complete list.
+
+    Returns the complete list's count of changes. Its row stays locked until the end of the transaction, so that the
+    counts are in the order in which revocations are committed.
+    """
     touched = {COMPLETE, *(shard for shard in shards if shard is not None)}
-    tx.execute(
+    counted = tx.execute(
         update(RevocationList)
         .where(col(RevocationList.authority_id) == authority_id, col(RevocationList.shard).in_(touched))
         .values(due_at=0, changes=col(RevocationList.changes) + 1)
+        .returning(col(RevocationList.shard), col(RevocationList.changes))
     )
+    return next((row.changes for row in counted.all() if row.shard == COMPLETE), None)
 
 
 def statuses(installation: Installation) -> list[Status]:
@@ -207,18 +218,10 @@ def load(installation: Installation, authority: str, shard: int) -> StoredList |
     return None if row is None else StoredList._make(row)
 
 
-_ROW = select(col(RevocationList.number), col(RevocationList.changes), col(RevocationList.this_update))
-
-
+_ROW = select(*(col(getattr(RevocationList, name)) for name in ("number", "changes", "this_update", "next_update")))
 _CONTENT = (
     select(*(col(getattr(RevocationList, name)) for name in StoredList._fields[:-1]), col(RevocationListContent.crl))
-    .join(
-        RevocationListContent,
-        and_(
-            col(RevocationListContent.authority_id) == col(RevocationList.authority_id),
-            col(RevocationListContent.shard) == col(RevocationList.shard),
-        ),
-    )
+    .join(RevocationListContent, listing.CONTENT_OF_LIST)
     .order_by(col(RevocationList.shard))
 )
 
@@ -229,35 +232,10 @@ def _at(
     return col(table.authority_id) == issuer.id, col(table.shard) == shard
 
 
-def _listed(issuer: Issuer) -> tuple[ColumnElement[bool], ColumnElement[bool]]:
-    return col(Revocation.authority_id) == issuer.id, col(Revocation.last_listed).is_(None)
-
-
-def _encode(rows: Iterable[Row[str, int, int]]) -> tuple[bytes, int]:
-    encoded = [entry(int(serial, 16), at, reason) for serial, at, reason in rows]
-    return b"".join(encoded), len(encoded)
-
-
-_ENTRY = select(col(Revocation.serial), col(Revocation.revoked_at), col(Revocation.reason))
-
-
-def _shard(connection: Connection, issuer: Issuer, shard: int) -> tuple[bytes, int]:
-    query = _ENTRY.where(*_listed(issuer), col(Revocation.shard) == shard).order_by(col(Revocation.serial))
-    return _encode(connection.execute(query))
-
-
-def _complete(connection: Connection, issuer: Issuer) -> tuple[bytes, int] | None:
-    """All entries: those of the shards as they were just published, and those without a shard."""
-    own, count = _encode(connection.execute(_ENTRY.where(*_listed(issuer), col(Revocation.shard).is_(None))))
-    parts: list[bytes | memoryview] = [own]
-    shards = col(RevocationList.authority_id) == issuer.id, col(RevocationList.shard) != COMPLETE
-    waiting = select(col(RevocationList.shard)).where(*shards, col(RevocationList.due_at) == 0).limit(1)
-    if connection.execute(waiting).first() is not None:
-        return None
-    for row in connection.execute(_CONTENT.where(*shards)):
-        parts.append(entries_of(row.crl))
-        count += row.entries
-    return b"".join(parts), count
+def _content(connection: Connection, issuer: Issuer, shard: int) -> tuple[bytes, int] | None:
+    if shard == COMPLETE:
+        return listing.complete_entries(connection, issuer.id)
+    return listing.shard_entries(connection, issuer.id, shard)
 
 
 def _signed(issuer: Issuer, shard: int, number: int, this_update: int, next_update: int, entries: bytes) -> bytes:
@@ -270,6 +248,7 @@ def _signed(issuer: Issuer, shard: int, number: int, this_update: int, next_upda
         number=number,
         key_identifier=issuer.facts.key_identifier,
         distribution_point=None if shard == COMPLETE else issuer.urls.crl(issuer.name, shard),
+        freshest=f"{issuer.urls.base}/crl/{issuer.name}.delta.crl" if shard == COMPLETE else None,
     )
     return seal_list(unsigned.encode(), issuer)
 
@@ -279,7 +258,7 @@ def _leave_after_expiry(tx: Transaction, issuer: Issuer, shard: int, number: int
     condition = col(Revocation.shard).is_(None) if shard == COMPLETE else col(Revocation.shard) == shard
     tx.execute(
         update(Revocation)
-        .where(*_listed(issuer), condition, col(Revocation.not_after) < listed_until)
+        .where(*listing.listed(issuer.id), condition, col(Revocation.not_after) < listed_until)
         .values(last_listed=number)
     )
 

@@ -17,10 +17,11 @@ from cryptography import x509
 from ca import policy
 from ca.access import Caller, Operation, Role
 from ca.certificates import Stored
-from ca.errors import Conflict, Defect, Forbidden, PolicyRefusal, Reason
+from ca.errors import Conflict, Defect, Forbidden, Misconfigured, PolicyRefusal, Reason
 from ca.installation import Installation
 from ca.keys.algorithms import KeyType, key_type_of
 from ca.keys.weak import weaknesses
+from ca.profiles.config import CHOOSING_KINDS, SYSTEM_KINDS
 from ca.profiles.profile import Profile
 from ca.profiles.rules import Attributes
 from ca.x509.names import Name
@@ -38,6 +39,8 @@ class Wish:
     subject: x509.Name | None = None
     path_length: int | None = None
     idempotency_key: str | None = None
+    authority: str | None = None
+    """A generation that is to sign, prepared or active: for kinds authority and probe. Else the active one signs."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,17 +59,27 @@ class Decision:
     path_length: int | None
     renews: str | None
     idempotency_key: str | None
+    authority: str | None
+    """The generation that signs; None for the active one of the profile's line."""
     seal: InitVar[object]
 
     def __post_init__(self, seal: object) -> None:
         if seal is not _SEAL:
             raise Defect("a decision was made outside ca.enrolment")
+        if self.authority is not None and not self.may_choose:
+            raise Defect(f"a decision of kind {self.profile.config.kind} chose its CA")
+
+    @property
+    def may_choose(self) -> bool:
+        """Whether the kind of its profile lets it name a generation that is not active yet."""
+        return self.profile.config.kind in CHOOSING_KINDS
 
     @property
     def digest(self) -> bytes:
         """What makes two requests under one idempotency key the same request."""
         subject = "" if self.subject is None else self.subject.public_bytes().hex()
-        parts = (self.profile.name, *map(str, self.names), str(self.lifetime), str(self.renews), subject)
+        chosen = () if self.authority is None else (f"authority:{self.authority}",)
+        parts = (self.profile.name, *map(str, self.names), str(self.lifetime), str(self.renews), subject, *chosen)
         return sha256("\0".join(parts).encode() + b"\0" + self.request.spki).digest()
 
 
@@ -77,6 +90,10 @@ def authorise_issue(
     profile = installation.profiles[profile_name]
     if profile.config.kind == "authority":
         raise Forbidden("CA certificates are made with `certwright ca create`", code="not-a-leaf-profile")
+    if profile.config.kind in SYSTEM_KINDS:
+        raise Forbidden(
+            f"only the program itself uses profiles of kind {profile.config.kind}", code="not-a-leaf-profile"
+        )
     caller.must(Operation.MANAGE_AUTHORITIES if profile.config.kind == "ocsp" else Operation.ISSUE)
     names = wish.names if wish.names is not None else request.names
     objections = [*_scope(caller, profile), *_subject(profile, wish)]
@@ -135,6 +152,32 @@ def authorise_authority(
     return _decide(caller, profile, request, (), wish, caller.role, caller.attributes, objections)
 
 
+def authorise_publication(installation: Installation, caller: Caller, request: Request) -> Decision:
+    """Decide about a certificate that signs publications: for the program itself, signed by the active CA."""
+    return _decide_for_system(installation, caller, "publication", request, Wish())
+
+
+def authorise_probe(installation: Installation, caller: Caller, request: Request, *, authority: str) -> Decision:
+    """Decide about a short-lived leaf that shows whether a consumer holds the chain of a prepared or active CA."""
+    return _decide_for_system(installation, caller, "probe", request, Wish(authority=authority))
+
+
+def _decide_for_system(installation: Installation, caller: Caller, kind: str, request: Request, wish: Wish) -> Decision:
+    """The profile has the name of its kind. No credential makes a caller of this sort: those of others never get here.
+
+    Whoever holds such a certificate speaks for the product, so an admin with a token is refused like anybody.
+    """
+    caller.must(Operation.MANAGE_AUTHORITIES)
+    if not caller.identity.startswith("system:") or caller.certificate is not None:
+        raise Forbidden(f"certificates of kind {kind} are for the program itself", code="not-the-system")
+    profile = installation.profiles[kind]
+    if profile.config.kind != kind or profile.own_name is None:
+        raise Misconfigured(f"profile {kind} is of kind {profile.config.kind}, where it has to be of kind {kind}")
+    names = (profile.own_name,)
+    objections = [*_subject(profile, wish), *_request(request, names)]
+    return _decide(caller, profile, request, names, wish, caller.role, caller.attributes, objections)
+
+
 def _decide(
     caller: Caller,
     profile: Profile,
@@ -147,6 +190,7 @@ def _decide(
     renews: str | None = None,
 ) -> Decision:
     """Every decision passes here: the objections of the caller's case, the key's weaknesses and the profile's rules."""
+    objections = [*objections, *_choice(profile, wish)]
     lifetime = profile.lifetime if wish.lifetime is None else int(wish.lifetime.total_seconds())
     key_type = key_type_of(request.public_key)
     subject = policy.Subject(names, key_type, lifetime, role, attributes)
@@ -166,8 +210,17 @@ def _decide(
         path_length=wish.path_length if profile.config.kind == "authority" else None,
         renews=renews,
         idempotency_key=_scoped(caller, wish.idempotency_key),
+        authority=wish.authority,
         seal=_SEAL,
     )
+
+
+def _choice(profile: Profile, wish: Wish) -> list[Reason]:
+    """A leaf never chooses the generation that signs it: what is not active yet is held by no consumer."""
+    if wish.authority is None or profile.config.kind in CHOOSING_KINDS:
+        return []
+    message = f"the active authority of {profile.config.issuer} signs certificates of profile {profile.name}, no other"
+    return [Reason("authority-not-chosen", message, f"{profile.name}: kind")]
 
 
 def _scope(caller: Caller, profile: Profile) -> list[Reason]:
@@ -189,7 +242,7 @@ def _request(request: Request, names: Sequence[Name]) -> list[Reason]:
 
 
 def _subject(profile: Profile, wish: Wish) -> list[Reason]:
-    needed = profile.config.kind != "leaf"
+    needed = profile.config.kind not in ("leaf", *SYSTEM_KINDS)
     if needed and wish.subject is None:
         return [Reason("subject-missing", f"profile {profile.name} needs a subject", "RFC 5280 4.1.2.6")]
     if not needed and wish.subject is not None:

@@ -19,15 +19,15 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from sqlalchemy import insert, select, update
 from sqlmodel import col
 
-from ca import clock
+from ca import clock, crossing
 from ca.access import Caller, Operation
-from ca.authority import State, check_transition
+from ca.authority import Issuer, State, check_transition
 from ca.crl import COMPLETE
 from ca.enrolment import Wish, authorise_authority
 from ca.errors import BadRequest, Conflict
 from ca.founding import Plan, check_import, check_plan, self_signed
 from ca.installation import Installation
-from ca.issuance import issue
+from ca.issuance import Issued, issue
 from ca.keys import KeyImport
 from ca.keys.algorithms import PrivateKey, spki
 from ca.ledger import log
@@ -49,23 +49,36 @@ class _Place:
     parent_id: int | None
 
 
-def create_root(installation: Installation, caller: Caller, plan: Plan) -> Authority:
-    """Make a self-signed root."""
+def create_root(installation: Installation, caller: Caller, plan: Plan, *, cross_by: str | None = None) -> Authority:
+    """Make a self-signed root. `cross_by` names another root that certifies its key, too (`ca/crossing.py`)."""
     caller.must(Operation.MANAGE_AUTHORITIES)
+    by = None if cross_by is None else crossing.find_root(installation, cross_by)
+    crossing.revoke_orphans(installation)
     place = _place(installation, plan, None)
-    certificate = self_signed(installation.keys.create(place.key_label, plan.key_type), plan)
-    return _record(installation, caller, plan, place, certificate)
+    key = installation.keys.create(place.key_label, plan.key_type)
+    try:
+        certificate = self_signed(key, plan)
+        cross = None if by is None else (by, crossing.certify(installation, caller, by, key, plan))
+    except Exception:
+        installation.keys.destroy(place.key_label)
+        raise
+    return _record(installation, caller, plan, place, certificate, cross)
 
 
-def create_subordinate(installation: Installation, caller: Caller, profile: str, plan: Plan) -> Authority:
-    """Make a CA beneath the active authority that `profile` (of kind authority) names as its issuer.
+def create_subordinate(
+    installation: Installation, caller: Caller, profile: str, plan: Plan, *, parent: str | None = None
+) -> Authority:
+    """Make a CA beneath the active authority that `profile` (of kind authority) names as its issuer, or `parent`.
 
+    `parent` names a generation that is prepared or active, of whatever line: an admin's word goes before the profile's.
     The decision needs the public key, so the key is made first; when there will be no certificate it is destroyed.
     """
     caller.must(Operation.MANAGE_AUTHORITIES)
-    parent = installation.authorities.issuer_for(installation.profiles[profile].config.issuer)
-    place = _place(installation, plan, parent.id)
-    wish = Wish(lifetime=plan.lifetime, subject=plan.subject, path_length=0)
+    line = installation.profiles[profile].config.issuer
+    above = installation.authorities.issuer_for(line) if parent is None else installation.authorities.signer(parent)
+    crossing.revoke_orphans(installation)
+    place = _place(installation, plan, above.id)
+    wish = Wish(lifetime=plan.lifetime, subject=plan.subject, path_length=0, authority=above.name)
     key = installation.keys.create(place.key_label, plan.key_type)
     try:
         request = read_request(make_request(key, plan.subject))  # of a key that is ours, and read like anybody's
@@ -122,6 +135,7 @@ _PAST = {
     State.PREPARED: "prepared",
     State.ACTIVE: "activated",
     State.TAINTED: "tainted",
+    State.DISTRUSTED: "distrusted",
     State.RETIRED: "retired",
 }
 
@@ -129,7 +143,7 @@ _PAST = {
 def _place(installation: Installation, plan: Plan, parent_id: int | None) -> _Place:
     """Judge the plan and find its place, before there is a key."""
     check_plan(plan)
-    if any(subject_of(_tbs(row)) == plan.subject.public_bytes() for row in installation.authorities.trusted()):
+    if any(subject_of(_tbs(row)) == plan.subject.public_bytes() for row in installation.authorities.standing()):
         raise Conflict(
             f"there is already an authority with the subject {plan.subject.rfc4514_string()}",
             code="authority-subject-taken",
@@ -170,9 +184,36 @@ def _parent_of(installation: Installation, certificate: x509.Certificate) -> Aut
     )
 
 
-def _record(installation: Installation, caller: Caller, plan: Plan, place: _Place, certificate: bytes) -> Authority:
+def _record(
+    installation: Installation,
+    caller: Caller,
+    plan: Plan,
+    place: _Place,
+    certificate: bytes,
+    cross: tuple[Issuer, Issued] | None = None,
+) -> Authority:
+    row = _row(plan, place, certificate)
+    active = select(Authority).where(col(Authority.line) == plan.line, col(Authority.state) == State.ACTIVE)
+
+    def unit(tx: Transaction) -> None:
+        if place.state is State.ACTIVE and tx.execute(active).first() is not None:
+            raise _has_active(plan.line, place.name)
+        crossing.refuse_revoked(tx, row["serial"])
+        authority_id = _insert(tx, row)
+        details = {key: row[key] for key in _RECORDED}
+        sha = encoding.fingerprint(certificate)
+        log.append(tx, "authority-created", place.name, caller.identity, sha256=sha, **details)
+        if cross is not None:
+            crossing.record(tx, authority_id, place.name, *cross, caller)
+
+    installation.store.write(unit)
+    installation.authorities.forget()
+    return installation.authorities.get(place.name)
+
+
+def _row(plan: Plan, place: _Place, certificate: bytes) -> dict[str, Any]:
     parsed = x509.load_der_x509_certificate(certificate)
-    row = {
+    return {
         "name": place.name,
         "line": plan.line,
         "generation": place.generation,
@@ -187,30 +228,18 @@ def _record(installation: Installation, caller: Caller, plan: Plan, place: _Plac
         "crl_shards": plan.crl_shards,
         "created_at": clock.timestamp(),
     }
-    active = select(Authority).where(col(Authority.line) == plan.line, col(Authority.state) == State.ACTIVE)
-
-    def unit(tx: Transaction) -> None:
-        if place.state is State.ACTIVE and tx.execute(active).first() is not None:
-            raise _has_active(plan.line, place.name)
-        _insert(tx, row)
-        details = {key: row[key] for key in _RECORDED}
-        sha = encoding.fingerprint(certificate)
-        log.append(tx, "authority-created", place.name, caller.identity, sha256=sha, **details)
-
-    installation.store.write(unit)
-    installation.authorities.forget()
-    return installation.authorities.get(place.name)
 
 
-def _insert(tx: Transaction, row: Mapping[str, Any]) -> None:
+def _insert(tx: Transaction, row: Mapping[str, Any]) -> int:
     """The authority, the places of its CRLs, and its key as one that nobody else is certified for."""
-    authority_id = tx.execute(insert(Authority).returning(col(Authority.id)), row).scalar_one()
+    authority_id: int = tx.execute(insert(Authority).returning(col(Authority.id)), row).scalar_one()
     lists = [
         {"authority_id": authority_id, "shard": shard, **_NO_LIST} for shard in (COMPLETE, *range(row["crl_shards"]))
     ]
     tx.execute(insert(RevocationList), lists)
     own_key = {"spki_sha256": row["spki_sha256"], "reason": "authority", "blocked_at": row["created_at"]}
     tx.execute(insert(BlockedKey), own_key)
+    return authority_id
 
 
 _RECORDED = ("line", "generation", "parent_id", "state", "serial", "key_label", "not_after", "crl_shards", "created_at")

@@ -17,7 +17,7 @@ from ca import clock, signing
 from ca.authority import Issuer
 from ca.certificates import Stored
 from ca.enrolment import Decision
-from ca.errors import Conflict, Unavailable
+from ca.errors import Conflict, Defect, Unavailable
 from ca.installation import Installation
 from ca.recording import Draft, find_answer
 from ca.signing import Order
@@ -65,7 +65,7 @@ def issuing(decision: Decision, installation: Installation) -> Story:
 
     # 1. Refuse early: possession of the key, an issuer that may sign. Names, key and life were judged by the decision.
     decision.request.prove_possession()
-    issuer = installation.authorities.issuer_for(decision.profile.config.issuer)
+    issuer = _issuer(decision, installation)
     not_before, not_after = _validity(decision, issuer)
 
     # 2. Reserve a serial number. It is random; that it is new is checked where it becomes durable, in step 5.
@@ -166,6 +166,15 @@ def new_serial() -> int:
     while (serial := secrets.randbits(SERIAL_BITS)) < 1 << 128:
         continue
     return serial
+
+
+def _issuer(decision: Decision, installation: Installation) -> Issuer:
+    """The active generation, unless the decision may and does name one. That it may sign is asked again in 5 and 8."""
+    if decision.authority is None:
+        return installation.authorities.issuer_for(decision.profile.config.issuer)
+    if not decision.may_choose:
+        raise Defect("a decision about a leaf names the CA that is to sign; nothing was signed")
+    return installation.authorities.signer(decision.authority)
 
 
 def _validity(decision: Decision, issuer: Issuer) -> tuple[int, int]:

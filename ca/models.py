@@ -107,6 +107,7 @@ class Revocation(SQLModel, table=True):
             sqlite_where=text("last_listed IS NULL"),
             postgresql_where=text("last_listed IS NULL"),
         ),
+        Index("revocation_change", "authority_id", "change"),
     )
 
     serial: str = Field(sa_type=Text, primary_key=True)
@@ -117,12 +118,15 @@ class Revocation(SQLModel, table=True):
     not_after: int = Field(sa_type=BigInteger)
     revoked_by: str = Field(sa_type=Text)
     last_listed: int | None = Field(default=None, sa_type=BigInteger)
+    change: int | None = Field(default=None, sa_type=BigInteger)
+    """Its authority's count of changes when it was recorded (`RevocationList.changes`): an order without a clock."""
 
 
 class RevocationList(SQLModel, table=True):
     """The newest CRL of one shard of one authority, or (shard -1) its complete CRL; and when the next one is due.
 
-    `changes` counts the revocations that touch it, so that one that comes while a list is being built is not lost.
+    `changes` counts the revocations that touch it, so that one that comes while a list is being built is not lost;
+    `counted` is where that count stood in what the newest list was made from: it has all of them, and none after.
     """
 
     __tablename__ = "revocation_list"
@@ -134,6 +138,7 @@ class RevocationList(SQLModel, table=True):
     next_update: int = Field(sa_type=BigInteger)
     due_at: int = Field(sa_type=BigInteger, index=True)
     changes: int = Field(default=0, sa_type=BigInteger)
+    counted: int | None = Field(default=None, sa_type=BigInteger)
     entries: int
     sha256: bytes = Field(sa_type=LargeBinary)
 
@@ -266,16 +271,23 @@ class CrossCertificate(SQLModel, table=True):
 
 
 class DeltaList(SQLModel, table=True):
-    """The newest delta CRL of an authority, and which complete list it is counted from (RFC 5280 section 5.2.4)."""
+    """The newest delta CRL of an authority, and which complete list it is counted from (RFC 5280 section 5.2.4).
+
+    It has the revocations whose `change` is larger than `base_counted` and at most `counted`.
+    """
 
     __tablename__ = "delta_list"
 
     authority_id: int = Field(sa_type=_Id, primary_key=True)
     base_number: int = Field(sa_type=BigInteger)
+    base_counted: int = Field(sa_type=BigInteger)
+    base_size: int
     based_at: int = Field(sa_type=BigInteger)
     number: int = Field(sa_type=BigInteger)
     this_update: int = Field(sa_type=BigInteger)
     next_update: int = Field(sa_type=BigInteger)
+    due_at: int = Field(sa_type=BigInteger)
+    counted: int = Field(sa_type=BigInteger)
     entries: int
     sha256: bytes = Field(sa_type=LargeBinary)
     crl: bytes = Field(sa_type=LargeBinary)

@@ -15,8 +15,9 @@ from cryptography.x509.oid import NameOID
 from ca.access import Role
 from ca.errors import Reason
 from ca.keys.algorithms import KeyType
-from ca.profiles.config import format_duration, format_seconds
+from ca.profiles.config import SYSTEM_KINDS, format_duration, format_seconds
 from ca.profiles.profile import Profile
+from ca.profiles.reserved import is_reserved
 from ca.profiles.rules import Attributes
 from ca.x509.names import Kind, Name
 
@@ -99,6 +100,12 @@ def _names(reasons: list[Reason], profile: Profile, subject: Subject) -> None:
     uris = [name for name in names if name.kind is Kind.URI]
     if len(uris) > 1 and any(name.is_spiffe for name in uris):
         reasons.append(Reason("one-spiffe-id", "an X.509-SVID has exactly one URI name", "SPIFFE X509-SVID 2"))
+    if profile.config.kind in SYSTEM_KINDS:
+        if list(names) != [profile.own_name]:
+            message = f"a certificate of kind {profile.config.kind} has the name {profile.own_name} and no other"
+            reasons.append(Reason("name-not-allowed", message, f"{profile.name}: kind"))
+        return
+    reasons += [_name_reserved(name) for name in list(filter(is_reserved, names))[:MOST_REASONS]]
     if profile.config.kind != "leaf":
         return
     refused = [name for name in names if not profile.allows_name(name, subject.role, subject.attributes)]
@@ -106,6 +113,10 @@ def _names(reasons: list[Reason], profile: Profile, subject: Subject) -> None:
     if len(refused) > MOST_REASONS:
         more = f"{len(refused) - MOST_REASONS} more names are not allowed"
         reasons.append(Reason("name-not-allowed", more, f"{profile.name}: allow"))
+
+
+def _name_reserved(name: Name) -> Reason:
+    return Reason("name-reserved", f"{name} is for this installation itself", "ca/README: reserved names")
 
 
 def _name_refused(profile: Profile, subject: Subject, name: Name) -> Reason:

@@ -15,7 +15,7 @@ from sqlalchemy import bindparam, delete, select
 from sqlmodel import col
 
 from ca import certificates, clock, revocation
-from ca.authority import Issuer, State
+from ca.authority import SIGNING, Issuer, State
 from ca.certificates import Stored
 from ca.enrolment import Decision
 from ca.errors import Conflict, Defect, PolicyRefusal, Reason, Unavailable
@@ -33,9 +33,10 @@ _TAKEN = select(col(Certificate.serial)).where(col(Certificate.serial).in_(bindp
 _BLOCKED = select(col(BlockedKey.spki_sha256)).where(
     col(BlockedKey.spki_sha256).in_(bindparam("values", expanding=True))
 )
-_NOT_ACTIVE = select(col(Authority.id)).where(
-    col(Authority.id).in_(bindparam("values", expanding=True)), col(Authority.state) != State.ACTIVE
-)
+_AUTHORITY = select(col(Authority.id)).where(col(Authority.id).in_(bindparam("values", expanding=True)))
+_NOT_ACTIVE = _AUTHORITY.where(col(Authority.state) != State.ACTIVE)
+_NOT_SIGNING = _AUTHORITY.where(*(col(Authority.state) != state for state in sorted(SIGNING)))
+"""For what may be signed by a generation that is still prepared: decisions that named it, of the kinds that may."""
 
 
 def _key_is_blocked() -> PolicyRefusal:
@@ -79,7 +80,8 @@ class Draft:
 
     def _guard(self, tx: Transaction) -> None:
         tx.refuse_if_any(_BLOCKED, self.row["spki_sha256"], _key_is_blocked)
-        tx.refuse_if_any(_NOT_ACTIVE, self.row["authority_id"], _issuer_stopped)
+        chosen = self.decision.authority == self.authority and self.decision.may_choose
+        tx.refuse_if_any(_NOT_SIGNING if chosen else _NOT_ACTIVE, self.row["authority_id"], _issuer_stopped)
 
     def intend(self) -> Unit[None]:
         """The unit that records the intent, and what its idempotency key is answered with."""

@@ -79,7 +79,7 @@ def revoke_matching(
         )
     done: list[str] = []
     cursor = None
-    authorities = {row.serial for row in installation.authorities.all()}
+    authorities = installation.authorities.serials()
     while True:
         page, cursor = certificates.page(installation.store, query, cursor=cursor, limit=PAGE)
         # What was given up may have been signed: it goes, too.
@@ -106,7 +106,7 @@ def is_blocked(installation: Installation, spki_sha256: bytes) -> bool:
 
 
 def _must_be_allowed(installation: Installation, caller: Caller, stored: Stored) -> None:
-    if any(row.serial == stored.serial for row in installation.authorities.all()):
+    if stored.serial in installation.authorities.serials():
         caller.must(Operation.MANAGE_AUTHORITIES)
     elif not caller.may(Operation.REVOKE_ANY):
         caller.must(Operation.REVOKE_OWN)
@@ -173,9 +173,12 @@ def record(
     tx: Transaction, certificates: Sequence[Mapping[str, Any]], by: str, reason: RevocationReason, now: int
 ) -> None:
     """Write that certificates (rows with serial, authority, shard and end) are revoked, and make their lists due."""
+    shards: dict[int, list[int | None]] = {}
+    for row in certificates:
+        shards.setdefault(row["authority_id"], []).append(row["shard"])
+    changes = {authority_id: crl.touch(tx, authority_id, shards[authority_id]) for authority_id in sorted(shards)}
     for row in certificates:
         kept = {key: row[key] for key in ("serial", "authority_id", "shard", "not_after")}
-        tx.add(Revocation, {**kept, "reason": int(reason), "revoked_at": now, "revoked_by": by})
-        log.append(tx, "certificate-revoked", row["serial"], by, reason=reason.word, revoked_at=now)
-    for authority_id in {row["authority_id"] for row in certificates}:
-        crl.touch(tx, authority_id, [row["shard"] for row in certificates if row["authority_id"] == authority_id])
+        at = {"revoked_at": now, "change": changes[row["authority_id"]]}
+        tx.add(Revocation, {**kept, **at, "reason": int(reason), "revoked_by": by})
+        log.append(tx, "certificate-revoked", row["serial"], by, reason=reason.word, **at)

@@ -53,8 +53,8 @@ def make_specimen(profile: Profile, key_type: KeyType) -> bytes:
         serial=serial,
         spki=encoded_key,
         key_type=key_type,
-        names=_specimen_names(profile, role) if is_leaf else (),
-        subject=None if is_leaf else _subject(f"Specimen of {profile.name}").public_bytes(),
+        names=_specimen_names(profile, role),
+        subject=None if is_leaf or profile.own_name else _subject(f"Specimen of {profile.name}").public_bytes(),
         not_before=not_before,
         not_after=not_before + profile.lifetime - 1,
         path_length=0 if profile.config.kind == "authority" else None,
@@ -69,6 +69,8 @@ def make_specimen(profile: Profile, key_type: KeyType) -> bytes:
 
 def _specimen_names(profile: Profile, role: Role) -> tuple[Name, ...]:
     """One name of each kind that the profile allows the role, as many as fit."""
+    if profile.own_name is not None:
+        return (profile.own_name,)
     found: dict[names.Kind, Name] = {}
     for rule in profile.rules[role]:
         found.setdefault(rule.kind, rule.sample)
@@ -103,4 +105,4 @@ def _throwaway_issuer() -> Issuer:
         crl_shards=1,
         created_at=0,
     )
-    return make_issuer(row, [], key, PublicUrls("http://ca.example"))
+    return make_issuer(row, (), key, PublicUrls("http://ca.example"))

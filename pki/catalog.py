@@ -7,25 +7,35 @@ need not load three network libraries.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
+from ca.errors import Misconfigured
 from ca.installation import Installation
 from ca.keys import KeyStore
 from ca.keys.algorithms import KeyType
 from ca.keys.passphrase import find_passphrase
 from ca.keys.sealed import Sealer
 from ca.keys.software import SoftwareKeyStore
-from pki.lifecycle_settings import AcmeSettings, RenewalSettings, SolverSettings, WebhookSettings
+from pki.distribution_settings import BrokerSettings
+from pki.lifecycle_settings import AcmeSettings, SolverSettings, WebhookSettings
 from pki.secret_files import read_secret
-from pki.settings import KeySettings
+from pki.settings import KeySettings, Settings
 from renewers.issuers import Issuer, budget
 from renewers.issuers.internal import InternalIssuer
 from renewers.lifecycle import MakePublisher
 from renewers.notifiers import Notifier
+from renewers.publishers import Publisher
 from renewers.publishers.files import make_files
+from renewers.publishers.pull import make_pull
 from renewers.solvers import Solver
 from renewers.solvers.zoned import Zoned
+
+if TYPE_CHECKING:
+    from renewers.brokers import Broker
+    from renewers.distribution.reports_mqtt import MqttReports
+    from renewers.lifecycle import Lifecycle
 
 
 def _software(state: Path, settings: KeySettings) -> KeyStore:
@@ -36,9 +46,125 @@ KEY_STORES: Mapping[str, Callable[[Path, KeySettings], KeyStore]] = {
     "software": _software,
 }
 
-PUBLISHERS: Mapping[str, Callable[[RenewalSettings], MakePublisher]] = {
-    "files": lambda settings: partial(make_files, programs=frozenset(settings.programs)),
+
+def _files(_state: Path, settings: Settings) -> MakePublisher:
+    return partial(make_files, programs=frozenset(settings.renewals.programs))
+
+
+def _pull(_state: Path, _settings: Settings) -> MakePublisher:
+    return make_pull
+
+
+def _webhook(state: Path, settings: Settings) -> MakePublisher:
+    from renewers.publishers.webhook import PushPlace, make_webhook
+
+    places = {
+        each.name: PushPlace(each.url, read_secret(state / each.secret_file), _file(state, each.ca_file))
+        for each in settings.places.pushes
+    }
+    return partial(make_webhook, places=places)
+
+
+def _mqtt(state: Path, settings: Settings) -> MakePublisher:
+    from renewers.publishers.mqtt import make_mqtt
+
+    return partial(make_mqtt, brokers={each.name: broker(state, each) for each in settings.places.brokers})
+
+
+def broker(state: Path, settings: BrokerSettings) -> Broker:
+    """An MQTT broker of the settings."""
+    from renewers.brokers import Broker
+
+    return Broker(
+        settings.host,
+        settings.port,
+        _file(state, settings.ca_file),
+        settings.username or None,
+        read_secret(state / settings.password_file) if settings.password_file else None,
+        _file(state, settings.certificate_file),
+        _file(state, settings.key_file),
+        settings.tls,
+    )
+
+
+def _objects(state: Path, settings: Settings) -> MakePublisher:
+    from renewers.publishers.bucket import ObjectPlace
+    from renewers.publishers.objects import make_objects
+
+    stores = {
+        each.name: ObjectPlace(
+            each.endpoint,
+            each.bucket,
+            each.region,
+            each.access_key_id,
+            read_secret(state / each.secret_file),
+            _file(state, each.ca_file),
+            each.conditional,
+        )
+        for each in settings.places.stores
+    }
+    return partial(make_objects, stores=stores)
+
+
+def _kubernetes(state: Path, settings: Settings) -> MakePublisher:
+    from renewers.publishers.cluster import Cluster
+    from renewers.publishers.kubernetes import make_kubernetes
+
+    clusters = {
+        each.name: Cluster(
+            each.server,
+            _file(state, each.ca_file),
+            _file(state, each.token_file),
+            _file(state, each.certificate_file),
+            _file(state, each.key_file),
+        )
+        for each in settings.places.clusters
+    }
+    return partial(make_kubernetes, clusters=clusters)
+
+
+PUBLISHERS: Mapping[str, Callable[[Path, Settings], MakePublisher]] = {
+    "files": _files,
+    "pull": _pull,
+    "webhook": _webhook,
+    "mqtt": _mqtt,
+    "objects": _objects,
+    "kubernetes": _kubernetes,
 }
+"""Each is put together when it is first asked for; see `publisher`."""
+
+
+def publisher(name: str, state: Path, settings: Settings) -> MakePublisher:
+    """What makes publishers of one kind. Its libraries are loaded and its secrets read with the first that is made."""
+    kind = PUBLISHERS[name]
+
+    @cache
+    def made() -> MakePublisher:
+        try:
+            return kind(state, settings)
+        except ImportError as error:
+            hint = f"pip install 'certwright[{EXTRAS.get(name, name)}]'"
+            raise Misconfigured(f"the publisher {name} needs {error.name}, which is not here", hint=hint) from None
+
+    def make(found: Mapping[str, Any]) -> Publisher:
+        return made()(found)
+
+    return make
+
+
+EXTRAS = {"objects": "s3"}
+"""The extra that brings a publisher's library, where it has another name."""
+
+
+def reports(state: Path, settings: Settings, lifecycle: Lifecycle) -> list[MqttReports]:
+    """Those who listen for acknowledgements at brokers, not started yet."""
+    listening = [each for each in settings.places.brokers if each.reports]
+    if not listening:
+        return []
+    from renewers.distribution.reports_mqtt import MqttReports
+
+    return [MqttReports(lifecycle, each.name, broker(state, each), each.reports) for each in listening]
+
 
 LIMITS: Mapping[str, tuple[budget.Limit, ...]] = {
     "letsencrypt": budget.LETS_ENCRYPT,
@@ -139,6 +265,10 @@ def _providers(state: Path, settings: SolverSettings) -> list[Zoned]:
         )
         for each in settings.providers
     ]
+
+
+def _file(state: Path, name: str) -> Path | None:
+    return state / name if name else None
 
 
 def _place(address: str) -> tuple[str, int]:

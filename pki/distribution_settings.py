@@ -34,6 +34,7 @@ class BrokerSettings(Table):
     name: Word
     host: Host
     port: int = Field(default=8883, ge=1, le=65535)
+    tls: bool = True
     ca_file: str = ""
     username: str = ""
     password_file: str = ""
@@ -52,6 +53,7 @@ class ObjectStoreSettings(Table):
     access_key_id: str
     secret_file: str
     ca_file: str = ""
+    conditional: bool = True
 
 
 class ClusterSettings(Table):

@@ -20,6 +20,7 @@ from ca.keys.algorithms import KeyType
 from ca.keys.passphrase import find_passphrase
 from ca.keys.sealed import Sealer
 from ca.models import Fact
+from ca.publication.signer import Signer
 from ca.store import Store
 from pki import catalog
 from pki.lifecycle_metrics import LifecycleMetrics
@@ -44,11 +45,13 @@ def make_lifecycle(state: Path, settings: Settings, installation: Installation, 
         installation=installation,
         sealer=sealer,
         issuers=issuers,
-        publishers={name: make(settings.renewals) for name, make in catalog.PUBLISHERS.items()},
+        publishers={name: catalog.publisher(name, state, settings) for name in catalog.PUBLISHERS},
         notifiers={each.name: catalog.webhook(state, each) for each in settings.events.webhooks},
         policy=policy,
         count=metrics.count,
         measure=metrics.measured,
+        trust_domain=settings.variables["trust_domain"],
+        sign_manifest=Signer(installation, settings.variables["trust_domain"]).sign,
     )
 
 
@@ -79,6 +82,8 @@ def _policy(settings: Settings) -> Policy:
         lease=int(renewals.lease.total_seconds()),
         workers=renewals.workers,
         patience=int(renewals.patience.total_seconds()),
+        probe_every=int(settings.consumers.probe_every.total_seconds()),
+        canary_every=int(settings.consumers.canary_every.total_seconds()),
     )
 
 

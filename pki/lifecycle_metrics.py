@@ -8,6 +8,7 @@ from sqlmodel import col
 
 from ca import clock
 from ca.store import Store
+from pki.consumer_metrics import ConsumerMetrics
 from renewers import backlog
 from renewers.models import Alarm, IssuerHealth, Lineage, Tracked
 from renewers.timing.lead_time import Stage
@@ -21,6 +22,7 @@ class LifecycleMetrics:
     """Counters that work adds to, and gauges that are looked up when somebody asks."""
 
     def __init__(self, registry: CollectorRegistry) -> None:
+        self.consumers = ConsumerMetrics(registry)
         self.renewals = Counter(
             "certwright_renewals", "Renewals, by what became of the attempt.", ["issuer", "outcome"], registry=registry
         )
@@ -61,12 +63,12 @@ class LifecycleMetrics:
 
     def count(self, what: str, *labels: str) -> None:
         """What the floor below has done, by the name of the counter."""
-        counter: Counter = getattr(self, what)
+        counter: Counter = getattr(self if hasattr(self, what) else self.consumers, what)
         (counter.labels(*labels) if labels else counter).inc()
 
     def measured(self, what: str, seconds: float) -> None:
-        """How long the floor below has taken for something: `renewal`."""
-        {"renewal": self.renewal_seconds}[what].observe(seconds)
+        """How long the floor below has taken for something."""
+        {"renewal": self.renewal_seconds, "consumer_proof": self.consumers.proof_seconds}[what].observe(seconds)
 
     def look_up(self, store: Store) -> None:
         """Look up what is not counted."""
@@ -83,6 +85,7 @@ class LifecycleMetrics:
             for kind, counts in found.items():
                 gauge.labels(kind).set(getattr(counts, name))
         self.work_oldest_seconds.set(backlog.oldest_due(store) or 0)
+        self.consumers.look_up(store)
 
     def _measure_tracked(self, connection: Connection) -> None:
         by_stage = select(col(Tracked.stage), func.count()).where(col(Tracked.stage).in_(WATCHED))

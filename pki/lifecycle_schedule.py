@@ -11,9 +11,12 @@ from ca.store.lease import leased
 from pki.beats import Beat
 from pki.logs import logger
 from pki.product import Product
+from renewers.distribution import canaries, freshness, latency, leaves, probing, publishing, spreading
 from renewers.duties import DUTIES
 from renewers.inventory import ending, issued, own
 from renewers.renewing import health
+from renewers.rotation import automatic
+from renewers.rotation.automatic import Automatic
 from renewers.runner import Runner
 from renewers.telling import notices
 from renewers.timing import watch
@@ -65,6 +68,33 @@ def tell_events(product: Product) -> None:
             return
 
 
+def publish(product: Product) -> bool:
+    """Rebuild the lists that are due or were touched by a revocation, and publish every stream that has changed.
+
+    One after the other, since a revocation is on its way until consumers are told of it. True if one has changed.
+    """
+    try:
+        product.publish_lists()
+    finally:  # a CA whose key does not work keeps nothing else from being published
+        made = publishing.publish_due(product.lifecycle)
+        for one in made:
+            log.info("published", stream=one.stream, version=one.version, cause=one.cause)
+    return bool(made)
+
+
+def watch_consumers(product: Product) -> None:
+    """See who does not hold what it should, and bring forward the handshakes that may show that it does."""
+    spreading.catch_up(product.lifecycle)
+    canaries.send_due(product.lifecycle)
+    probing.plan_due(product.lifecycle)
+    freshness.watch(product.lifecycle)
+
+
+def rotate_due(product: Product) -> None:
+    """Start the rotations whose time has come, and see which wait for too long."""
+    automatic.start_due(product.lifecycle, Automatic(product.settings.rotation.automatic))
+
+
 def check_issuers(product: Product) -> None:
     """Ask public CAs whether they answer, before a renewal needs them; one replica does it for all."""
     with leased(product.installation.store, "check-issuers", 300) as held:
@@ -79,13 +109,18 @@ def prune_inventory(product: Product) -> None:
         continue
     while notices.prune(product.lifecycle, settings.events.keep):
         continue
+    publishing.prune(product.lifecycle)
+    latency.prune(product.lifecycle)
+    leaves.prune(product.lifecycle)
 
 
 LIFECYCLE_BEATS = (
+    Beat("watch-consumers", 2, watch_consumers),
     Beat("track-issued", 2, track_issued),
     Beat("tell-events", 2, tell_events),
     Beat("watch-lead-time", 5, watch_lead_time),
     Beat("track-own", 60, track_own),
+    Beat("rotate-due", 60, rotate_due),
     Beat("check-issuers", 600, check_issuers),
     Beat("prune-inventory", 3600, prune_inventory),
 )

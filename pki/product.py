@@ -13,7 +13,7 @@ from types import TracebackType
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from ca import clock, facts, recording
+from ca import clock, delta, facts, recording
 from ca.authority import Authorities, PublicUrls
 from ca.crl import CrlPolicy, CrlPublisher
 from ca.errors import KeyUnavailable, Misconfigured
@@ -45,9 +45,8 @@ class Product(AbstractContextManager["Product"]):
         self.state = state
         self.settings = settings
         self.installation = installation
-        self.publisher = CrlPublisher(
-            installation, CrlPolicy(settings.crl.lifetime, settings.crl.refresh, settings.crl.backdate)
-        )
+        self._lists = CrlPolicy(settings.crl.lifetime, settings.crl.refresh, settings.crl.backdate)
+        self.publisher = CrlPublisher(installation, self._lists)
         self.tokens = TokenCheck(installation)
         self.lifecycle = lifecycle
         self.metrics = metrics
@@ -98,9 +97,14 @@ class Product(AbstractContextManager["Product"]):
             total += found
         return total
 
+    def publish_lists(self) -> None:
+        """Build the CRLs that are due or were touched, and their deltas."""
+        self.publisher.publish_due()
+        delta.publish_due(self.installation, self._lists)
+
     def settle(self) -> None:
         """Do now what the schedule would do: publish what is due, and give every ledger entry its place."""
-        self.publisher.publish_due()
+        self.publish_lists()
         self.installation.ledger.sequence()
 
     def close(self) -> None:

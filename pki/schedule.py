@@ -16,20 +16,15 @@ from ca.authority import State
 from ca.errors import CertwrightError
 from ca.specimen import lint_profile
 from ca.x509.deeplint import deep_lint, is_available
+from pki import catalog
 from pki.beats import Beat
-from pki.lifecycle_schedule import LIFECYCLE_BEATS, make_runner
+from pki.lifecycle_schedule import LIFECYCLE_BEATS, make_runner, publish
 from pki.logs import logger
 from pki.product import Product
 
 log = logger(__name__)
 SAMPLE = 20
 """How many certificates a beat of the sample lint looks at: about 60 ms."""
-
-
-def publish_crls(product: Product) -> None:
-    """Rebuild the lists that are due or were touched by a revocation."""
-    for done in product.publisher.publish_due():
-        log.debug("crl-published", authority=done.authority, shard=done.shard, number=done.number, entries=done.entries)
 
 
 def sequence_ledger(product: Product) -> None:
@@ -102,7 +97,6 @@ def watch_crls(product: Product) -> None:
 
 
 BEATS = (
-    Beat("publish-crls", 1, publish_crls),
     Beat("sequence-ledger", 1, sequence_ledger),
     Beat("reload-profiles", 5, reload_profiles),
     Beat("recover", 60, recover),
@@ -119,8 +113,10 @@ class Schedule:
     def __init__(self, product: Product, extra: tuple[Beat, ...] = ()) -> None:
         self._product = product
         self._runner = make_runner(product)
+        self._reports = catalog.reports(product.state, product.settings, product.lifecycle)
+        publishing = Beat("publish", 1, self._publish)
         renewing = Beat("renew", 1, lambda _product: self._tick())
-        self._work = (*BEATS, *LIFECYCLE_BEATS, renewing, *extra)
+        self._work = (publishing, *BEATS, *LIFECYCLE_BEATS, renewing, *extra)
         self._failing: set[str] = set()
         self._scheduler = BackgroundScheduler(
             timezone=UTC, job_defaults={"misfire_grace_time": None, "coalesce": True, "max_instances": 1}
@@ -135,12 +131,21 @@ class Schedule:
             self._beat(work)
             self._scheduler.add_job(self._beat, "interval", seconds=work.every, args=(work,), id=work.name)
         self._scheduler.start()
+        for listening in self._reports:
+            listening.start()
 
     def stop(self) -> None:
         """Finish what is running and stop."""
+        for listening in self._reports:
+            listening.stop()
         if self._scheduler.running:
             self._scheduler.shutdown(wait=True)
         self._runner.stop()
+
+    def _publish(self, product: Product) -> None:
+        """Publish, and bring it to consumers at once: what was revoked is to be refused within seconds."""
+        if publish(product):
+            self._runner.tick()
 
     def _tick(self) -> None:
         """Begin what is due; it goes on beside the schedule."""

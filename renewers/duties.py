@@ -7,7 +7,9 @@ from types import MappingProxyType
 
 from renewers.delivering import delivery
 from renewers.discovery import looks
+from renewers.distribution import probing, spreading
 from renewers.renewing import renewal, setback, suggestions
+from renewers.rotation import story
 from renewers.runner import Duty
 from renewers.telling import notices
 
@@ -17,6 +19,9 @@ DUTIES: Mapping[str, Duty] = MappingProxyType(
         "ask-window": Duty(suggestions.ask_window),
         "deliver": Duty(delivery.deliver, delivery.failed),
         "look": Duty(looks.look_again),
+        "spread": Duty(spreading.spread, spreading.failed),
+        "probe": Duty(probing.probe, probing.failed),
+        "rotate": Duty(story.rotate, story.failed),
         "notify": Duty(notices.tell, notices.failed),
     }
 )

@@ -34,19 +34,35 @@ POST_SECONDS = 15.0
 USER_AGENT = "certwright/0.1"
 
 
-def trusting(ca_file: Path | None) -> ssl.SSLContext:
-    """A context that verifies: against that file alone, or else against what the system trusts."""
+def trusting(ca_file: Path | None, identity: tuple[Path, Path] | None = None) -> ssl.SSLContext:
+    """A context that verifies: against that file alone, or else against what the system trusts.
+
+    With `identity`, the files of a certificate and its key, we say who we are.
+    """
     try:
-        return ssl.create_default_context(cafile=None if ca_file is None else str(ca_file))
+        context = ssl.create_default_context(cafile=None if ca_file is None else str(ca_file))
     except OSError as error:
         raise Misconfigured(f"there is no CA certificate in {ca_file}: {error}") from None
+    if identity is not None:
+        try:
+            context.load_cert_chain(*identity)
+        except OSError as error:
+            raise Misconfigured(f"{identity[0]} and {identity[1]} are no certificate with its key: {error}") from None
+    return context
 
 
-def post(url: str, content: bytes, headers: Mapping[str, str], *, ca_file: Path | None = None) -> None:
+def post(
+    url: str,
+    content: bytes,
+    headers: Mapping[str, str],
+    *,
+    ca_file: Path | None = None,
+    seconds: float = POST_SECONDS,
+) -> None:
     """POST, and nothing else than a 2xx is a success. `NotDelivered` says what came instead, never its body."""
     check_url(url)
     context, allowance = trusting(ca_file), _Allowance()
-    allowance.renew(clock.monotonic() + POST_SECONDS)
+    allowance.renew(clock.monotonic() + seconds)
     context.sslsocket_class = _bounded_by(allowance)
     try:
         with (
@@ -108,8 +124,8 @@ class _Allowance:
         self.until = 0.0
         self.octets = 0
 
-    def renew(self, until: float) -> None:
-        self.until, self.octets = until, MAX_BODY + MAX_HEAD
+    def renew(self, until: float, octets: int = MAX_BODY) -> None:
+        self.until, self.octets = until, octets + MAX_HEAD
 
     def seconds(self) -> float:
         left = self.until - clock.monotonic()
@@ -165,17 +181,26 @@ class _PinnedAdapter(HTTPAdapter):
 class PinnedSession(requests.Session):
     """A session for one conversation in one thread, until `deadline` on the monotonic clock.
 
-    Whatever does not work is a `NotDelivered` with a plain reason. Answers are whole and at most `MAX_BODY` long.
+    Whatever does not work is a `NotDelivered` with a plain reason. Answers are whole and at most `most` bytes long.
     """
 
-    def __init__(self, where: Pin, *, ca_file: Path | None, deadline: float) -> None:
+    def __init__(
+        self,
+        where: Pin,
+        *,
+        ca_file: Path | None,
+        deadline: float,
+        identity: tuple[Path, Path] | None = None,
+        most: int = MAX_BODY,
+    ) -> None:
         super().__init__()
         self.deadline = deadline
+        self._most = most
         self.trust_env = False
         self.cookies.set_policy(DefaultCookiePolicy(allowed_domains=()))
         self._pin = where
         self._allowance = _Allowance()
-        context = trusting(ca_file)
+        context = trusting(ca_file, identity)
         context.sslsocket_class = _bounded_by(self._allowance)
         self.adapters.clear()
         self.mount("https://", _PinnedAdapter(context))
@@ -192,7 +217,7 @@ class PinnedSession(requests.Session):
         left = min(self.deadline - clock.monotonic(), REQUEST_SECONDS)
         if left <= 0:
             raise NotDelivered(f"there was no time left to ask {place}")
-        self._allowance.renew(clock.monotonic() + left)
+        self._allowance.renew(clock.monotonic() + left, self._most)
         options |= {"stream": True, "proxies": {}, "timeout": (min(left, CONNECT_SECONDS), left)}
         try:
             return self._whole(super().send(request, **options), place)
@@ -202,9 +227,9 @@ class PinnedSession(requests.Session):
     def _whole(self, response: requests.Response, place: str) -> requests.Response:
         """The same response, its body read as it was sent: what is packed is not unpacked (a bomb is small)."""
         with closing(response):
-            body = response.raw.read(MAX_BODY + 1, decode_content=False)
-        if len(body) > MAX_BODY:
-            raise NotDelivered(f"{place} answered with more than {MAX_BODY} bytes")
+            body = response.raw.read(self._most + 1, decode_content=False)
+        if len(body) > self._most:
+            raise NotDelivered(f"{place} answered with more than {self._most} bytes")
         if response.headers.get("Content-Encoding", "identity").lower() != "identity":
             raise NotDelivered(f"{place} answered in an encoding that was not asked for")
         response._content, response._content_consumed = body, True  # as `requests` itself does
@@ -212,7 +237,7 @@ class PinnedSession(requests.Session):
 
     def _reason(self, error: Exception) -> str:
         if self._allowance.octets < 0:
-            return f"it answered with more than {MAX_BODY} bytes"
+            return f"it answered with more than {self._most} bytes"
         if self._allowance.until <= clock.monotonic() or isinstance(error, requests.Timeout):
             return "it did not answer in time"
         if isinstance(error, requests.exceptions.SSLError):

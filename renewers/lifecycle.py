@@ -50,6 +50,10 @@ class Policy:
     """How many pieces of work one process does at once."""
     patience: int = 600
     """Seconds that one attempt at an issuer may take."""
+    probe_every: int = 600
+    """Seconds between handshakes with a consumer that can be probed, though nothing has changed."""
+    canary_every: int = 600
+    """Seconds between leaves that are revoked on purpose, at least."""
 
 
 @dataclass(frozen=True, slots=True)

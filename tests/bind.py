@@ -107,7 +107,7 @@ class Bind:
     def texts(self, name: str) -> list[str]:
         """The TXT records that this server has at a name, sorted."""
         query = dns.message.make_query(name, dns.rdatatype.TXT)
-        answer, _ = dns.query.udp_with_fallback(query, self.address, port=self.port, timeout=5)
+        answer, _ = dns.query.udp_with_fallback(query, self.address, port=self.port, timeout=30)
         found = [record for rrset in answer.answer for record in rrset if rrset.rdtype == dns.rdatatype.TXT]
         return sorted(b"".join(r.strings).decode() for r in found if isinstance(r, dns.rdtypes.ANY.TXT.TXT))
 

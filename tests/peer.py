@@ -34,7 +34,7 @@ def missing(reason: str) -> None:
     pytest.skip(reason)
 
 
-def run(*argv: str | Path, stdin: bytes | None = None, timeout: float = 30) -> subprocess.CompletedProcess[bytes]:
+def run(*argv: str | Path, stdin: bytes | None = None, timeout: float = 300) -> subprocess.CompletedProcess[bytes]:
     """Run a program to its end; its exit code and output are for the test to judge."""
     return subprocess.run([str(a) for a in argv], input=stdin, capture_output=True, timeout=timeout)
 
@@ -52,7 +52,7 @@ def running(
     *,
     ready: Callable[[], bool],
     log: Path,
-    timeout: float = 15,
+    timeout: float = 60,
     env: dict[str, str] | None = None,
 ) -> Iterator[subprocess.Popen[bytes]]:
     """Start a server, wait until it is ready, stop it by its process id."""
@@ -72,6 +72,15 @@ def running(
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()
+
+
+def until(condition: Callable[[], bool], what: str, timeout: float = 60) -> None:
+    """Wait until something is so; fail with its name if it never is."""
+    deadline = time.monotonic() + timeout
+    while not condition():
+        if time.monotonic() > deadline:
+            pytest.fail(f"never: {what}", pytrace=False)
+        time.sleep(0.005)
 
 
 def listens(port: int) -> Callable[[], bool]:

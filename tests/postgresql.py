@@ -42,7 +42,7 @@ def cluster() -> Iterator[str]:
         "fsync=off",
     ]
     try:
-        with peer.running(argv, ready=peer.listens(port), log=home / "log", timeout=30):
+        with peer.running(argv, ready=peer.listens(port), log=home / "log", timeout=120):
             _wait_until_it_answers(port)
             yield f"postgresql://certwright@127.0.0.1:{port}"
     finally:

@@ -53,7 +53,7 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("wheel")
     argv = [sys.executable, "-m", "pip", "wheel", "--no-build-isolation", "--no-deps", "--no-index"]
     argv += ["--disable-pip-version-check", "--no-cache-dir", "--wheel-dir", str(out), str(ROOT)]
-    done = subprocess.run(argv, capture_output=True, text=True, timeout=120, cwd=out)
+    done = subprocess.run(argv, capture_output=True, text=True, timeout=300, cwd=out)
     assert done.returncode == 0, done.stdout + done.stderr
     (found,) = out.glob("*.whl")
     return found
@@ -71,7 +71,7 @@ class Installed:
         """Run a program of this environment with nothing inherited, and judge its exit code."""
         clean = {"PATH": os.defpath, "HOME": str(self.empty), "LANG": "C.UTF-8", "NO_COLOR": "1", "COLUMNS": "200"}
         words = [str(self.bin / argv[0]), *map(str, argv[1:])]
-        done = subprocess.run(words, capture_output=True, text=True, timeout=60, cwd=self.empty, env={**clean, **env})
+        done = subprocess.run(words, capture_output=True, text=True, timeout=300, cwd=self.empty, env={**clean, **env})
         assert done.returncode == code, done.stdout + done.stderr
         return done
 
@@ -82,9 +82,9 @@ def installed(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Installe
     home = tmp_path_factory.mktemp("installed")
     venv, empty = home / "venv", home / "empty"
     empty.mkdir()
-    subprocess.run([sys.executable, "-m", "venv", "--without-pip", str(venv)], check=True, timeout=60)
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", str(venv)], check=True, timeout=300)
     argv = [sys.executable, "-m", "pip", "--disable-pip-version-check", "--python", str(venv), "install", "--no-index"]
-    subprocess.run([*argv, "--no-deps", "-q", str(wheel)], check=True, timeout=120, cwd=empty, capture_output=True)
+    subprocess.run([*argv, "--no-deps", "-q", str(wheel)], check=True, timeout=300, cwd=empty, capture_output=True)
     (packages,) = venv.glob("lib/python*/site-packages")
     (packages / "libraries.pth").write_text(sysconfig.get_path("purelib") + "\n")
     return Installed(packages, venv / "bin", empty)

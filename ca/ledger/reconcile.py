@@ -19,7 +19,16 @@ from ca.certificates import Stored
 from ca.ledger import rows
 from ca.ledger.checkpoint import Head, Verifier
 from ca.ledger.verify import Entry, Progress, Report, verify_tree
-from ca.models import ApiToken, Authority, BlockedKey, Certificate, Intent, LedgerEntry, Revocation
+from ca.models import (
+    ApiToken,
+    Authority,
+    BlockedKey,
+    Certificate,
+    CrossCertificate,
+    Intent,
+    LedgerEntry,
+    Revocation,
+)
 from ca.store import Store
 
 BATCH = 500
@@ -52,6 +61,7 @@ class _Tables:
         self._pruned_before = self._horizon()
         self._issued = 0
         self._revoked = 0
+        self._crossed: set[str] = set()
         self._states: dict[str, tuple[int | None, str]] = {}
         self._tokens_revoked: dict[str, tuple[int | None, object]] = {}
         self._checks: dict[str, Callable[[Sequence[Entry]], None]] = {
@@ -59,6 +69,7 @@ class _Tables:
             "issuance-abandoned": self._compare_abandoned,
             "certificate-revoked": self._compare_revoked,
             "authority-created": self._compare_authorities,
+            "authority-cross-certified": self._compare_crosses,
             "token-created": self._compare_tokens,
             "key-blocked": self._compare_blocked,
         }
@@ -138,6 +149,19 @@ class _Tables:
             elif wrong := rows.wrong_in_authority(row, entry):
                 self._changed(entry.position, f"authority {entry.subject} is not what was made{_in(wrong)}")
 
+    def _compare_crosses(self, entries: Sequence[Entry]) -> None:
+        found = self._rows(CrossCertificate, CrossCertificate.serial, [entry.body.get("serial") for entry in entries])
+        names = {str(name) for entry in entries for name in (entry.subject, entry.body.get("issuer"))}
+        ids = {name: row.id for name, row in self._rows(Authority, Authority.name, names).items()}
+        for entry in entries:
+            what, row = f"the cross-certificate of {entry.subject}", found.get(entry.body.get("serial"))
+            if row is None:
+                self._report.add("lost", f"{what} is in the ledger alone", entry.position)
+                continue
+            self._crossed.add(row.serial)
+            if wrong := rows.wrong_in_cross(row, entry, ids):
+                self._changed(entry.position, f"{what} is not what was made{_in(wrong)}")
+
     def _compare_tokens(self, entries: Sequence[Entry]) -> None:
         found = self._rows(ApiToken, ApiToken.id, [entry.subject for entry in entries])
         for entry in entries:
@@ -201,6 +225,8 @@ class _Tables:
         self._unrecorded("certificate", select(col(Certificate.serial)).where(signed, ~_spoken_of(Certificate.serial)))
         self._unrecorded("revocation of", select(col(Revocation.serial)).where(~_spoken_of(Revocation.serial)))
         self._unrecorded("authority", select(col(Authority.name)).where(~_spoken_of(Authority.name)))
+        crosses = select(col(CrossCertificate.serial)).where(col(CrossCertificate.serial).not_in(sorted(self._crossed)))
+        self._unrecorded("cross-certificate", crosses)
         self._unrecorded("token", select(col(ApiToken.id)).where(~_spoken_of(ApiToken.id)))
         with self._store.read() as connection:
             issued = connection.execute(select(func.count()).select_from(Certificate).where(signed)).scalar_one()

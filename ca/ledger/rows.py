@@ -15,7 +15,7 @@ from cryptography import x509
 
 from ca.certificates import Stored, display_name
 from ca.ledger.verify import Entry
-from ca.models import ApiToken, Authority, BlockedKey, Revocation
+from ca.models import ApiToken, Authority, BlockedKey, CrossCertificate, Revocation
 from ca.x509.certificate import algorithm_of, fingerprint, preview, serial_text, spki_of
 from ca.x509.revocation_list import REASONS
 
@@ -49,8 +49,8 @@ def wrong_in_abandoned(row: Stored, entry: Entry) -> list[str]:
 def wrong_in_revocation(row: Revocation, entry: Entry, certificate: Any) -> list[str]:
     """A revocation against its entry and, where it is still stored, its certificate's row."""
     wrong = _differing(
-        {"revoked_at": row.revoked_at, "reason": row.reason, "revoked_by": row.revoked_by},
-        _said(entry, "revoked_at")
+        {"revoked_at": row.revoked_at, "change": row.change, "reason": row.reason, "revoked_by": row.revoked_by},
+        _said(entry, "revoked_at", "change")
         | {"reason": REASONS.get(str(entry.body.get("reason"))), "revoked_by": entry.body.get("by")},
     )
     if certificate is not None:
@@ -71,6 +71,14 @@ def wrong_in_authority(row: Authority, entry: Entry) -> list[str]:
         "not_before": int(parsed.not_valid_before_utc.timestamp()),
     }
     return wrong + _differing(found, told)
+
+
+def wrong_in_cross(row: CrossCertificate, entry: Entry, ids: Mapping[str, int | None]) -> list[str]:
+    """A cross-certificate against the entry that says whose it is and who made it; `ids` are those of authorities."""
+    found = {name: getattr(row, name) for name in ("authority_id", "issuer_id", "not_after")}
+    told = {"authority_id": ids.get(entry.subject), "issuer_id": ids.get(str(entry.body.get("issuer")))}
+    wrong = _differing(found, told | _said(entry, "not_after"))
+    return wrong if fingerprint(row.certificate) == entry.body.get("sha256") else [*wrong, "certificate"]
 
 
 def wrong_in_token(row: ApiToken, entry: Entry) -> list[str]:

@@ -15,14 +15,18 @@ from ca.profiles.dangers import unaccepted
 from ca.profiles.profile import Profile, read_profile
 
 EXAMPLES_SUFFIX = ".examples.toml"
+BUILT_IN = ("cross-ca", "probe", "publication")
+"""What the program itself cannot do without: an installation made before these existed gets the shipped ones."""
 _NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")
 
 
 class Profiles:
     """The profiles in force, by name."""
 
-    def __init__(self, directory: Path, variables: Mapping[str, str]) -> None:
+    def __init__(self, directory: Path, variables: Mapping[str, str], *, shipped: Path | None = None) -> None:
+        """`shipped` is where the profiles in `BUILT_IN` come from while `directory` has no file of their names."""
         self.directory = directory
+        self.shipped = shipped
         self.variables = dict(variables)
         self._stamps: dict[str, tuple[int, int]] = {}
         self._profiles: dict[str, Profile] = {}
@@ -51,8 +55,18 @@ class Profiles:
             raise Misconfigured(
                 f"there are no profiles in {self.directory}", hint="certwright init writes the first ones"
             )
+        profiles |= {name: self._read(path) for name, path in self._built_in() if name not in profiles}
         before, self._profiles = self._profiles, profiles
         return [p for p in profiles.values() if p.name not in before or before[p.name].sha256 != p.sha256]
+
+    def directory_of(self, name: str) -> Path:
+        """Where the file of a profile, and its examples, are."""
+        return self.directory if (self.directory / f"{name}.toml").exists() else self.shipped or self.directory
+
+    def _built_in(self) -> Iterator[tuple[str, Path]]:
+        if self.shipped is not None:
+            for name in BUILT_IN:
+                yield name, self.shipped / f"{name}.toml"
 
     def _read(self, path: Path) -> Profile:
         if not _NAME.fullmatch(path.stem):

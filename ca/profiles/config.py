@@ -17,6 +17,10 @@ from ca.keys.algorithms import KeyType
 
 _DURATION = re.compile(r"([1-9][0-9]{0,5})([smhdw])")
 _SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
+SYSTEM_KINDS = frozenset({"publication", "probe"})
+"""Kinds of profile whose one name is the product's own (`ca/profiles/reserved.py`), for callers of the system alone."""
+CHOOSING_KINDS = frozenset({"authority", "probe"})
+"""Kinds of profile whose decisions may name the generation that signs, before it is active."""
 LONGEST = timedelta(days=200 * 365)
 """Longer than any CA should live, and short enough that no date overflows."""
 
@@ -136,7 +140,7 @@ class ProfileConfig(_Table):
     """One file: `config/profiles/NAME.toml`."""
 
     description: str = Field(min_length=1)
-    kind: Literal["leaf", "authority", "ocsp"] = "leaf"
+    kind: Literal["leaf", "authority", "ocsp", "publication", "probe"] = "leaf"
     issuer: str = Field(min_length=1)
     lifetime: Duration
     longest: Duration

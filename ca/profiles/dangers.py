@@ -12,7 +12,9 @@ from dataclasses import dataclass
 from datetime import timedelta
 
 from ca.access import Role
+from ca.profiles.config import SYSTEM_KINDS
 from ca.profiles.profile import Profile
+from ca.profiles.reserved import is_reserved
 from ca.profiles.rules import NetworkRule, Rule
 from ca.x509.names import Kind
 
@@ -48,6 +50,13 @@ def _errors(profile: Profile) -> Iterator[Danger]:
         yield Danger(
             "authority-for-roles", f"a profile of kind {config.kind} is for admins: no [[allow]]", is_error=True
         )
+    if config.kind in SYSTEM_KINDS and set(config.usage.extended) != {"server_auth", "client_auth"}:
+        message = "usage.extended is server_auth and client_auth (SPIFFE X509-SVID 4.4)"
+        yield Danger("system-usages", f"a profile of kind {config.kind} has a SPIFFE ID: {message}", is_error=True)
+    if config.kind in SYSTEM_KINDS and config.revocation.check != "crl":
+        yield Danger("system-without-crl", "what speaks for the product names its CRL", is_error=True)
+    if config.kind == "probe" and config.longest > SHORT_LIVED:
+        yield Danger("long-probe", "a probe may be signed by a CA that is not active yet: at most 7d", is_error=True)
     if config.kind == "ocsp" and config.usage.extended:
         yield Danger("ocsp-with-usages", "an OCSP signer is for OCSP alone: no usage.extended", is_error=True)
     if config.kind == "leaf" and "ocsp_signing" in config.usage.extended:
@@ -64,6 +73,10 @@ def _names(profile: Profile) -> Iterator[Danger]:
     is_client = "client_auth" in profile.config.usage.extended
     for block in profile.allow:
         for rule in block.rules:
+            if is_reserved(rule.sample):
+                yield Danger(
+                    "reserved-name", f"{rule.text} allows what only the product itself is named", is_error=True
+                )
             chosen = not rule.is_bound and _is_open(rule)
             if is_client and Role.REQUESTER in block.roles and chosen:
                 yield Danger(

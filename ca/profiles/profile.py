@@ -10,9 +10,10 @@ from dataclasses import dataclass
 from pydantic import ValidationError
 
 from ca.access import Role
-from ca.errors import Misconfigured
+from ca.errors import BadRequest, Misconfigured
 from ca.keys.algorithms import KeyType
 from ca.profiles.config import ProfileConfig
+from ca.profiles.reserved import own_name
 from ca.profiles.rules import Attributes, NameRule, compile_rules
 from ca.x509.names import Name
 
@@ -35,6 +36,8 @@ class Profile:
     rules: Mapping[Role, tuple[NameRule, ...]]
     """The rules that cover each role. An admin is covered by what covers an operator; a holder by everything, since
     its names were allowed to somebody when they were issued."""
+    own_name: Name | None
+    """The only name that a profile of kind publication or probe issues."""
     keys: frozenset[KeyType]
     lifetime: int
     longest: int
@@ -67,11 +70,12 @@ def read_profile(name: str, text: str, variables: Mapping[str, str]) -> Profile:
             raise ValueError("lifetime is larger than longest")
         if config.names.minimum > config.names.maximum:
             raise ValueError("names.minimum is larger than names.maximum")
+        own = own_name(config.kind, variables.get("trust_domain", ""))
         allow = tuple(Allow(frozenset(block.roles), compile_rules(block, variables)) for block in config.allow)
     except ValidationError as error:
         found = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors())
         raise Misconfigured(f"profile {name}: {found}", code="bad-profile") from None
-    except ValueError as error:  # TOMLDecodeError is one, too
+    except (ValueError, BadRequest) as error:  # TOMLDecodeError is one, too; and a trust domain that cannot be one
         raise Misconfigured(f"profile {name}: {error}", code="bad-profile") from None
     sha256 = hashlib.sha256(text.encode()).hexdigest()
     return Profile(
@@ -79,6 +83,7 @@ def read_profile(name: str, text: str, variables: Mapping[str, str]) -> Profile:
         config=config,
         allow=allow,
         rules={role: tuple(_rules_for(role, allow)) for role in Role},
+        own_name=own,
         keys=frozenset(config.keys),
         lifetime=int(config.lifetime.total_seconds()),
         longest=int(config.longest.total_seconds()),

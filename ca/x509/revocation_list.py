@@ -66,6 +66,10 @@ class ToBeSignedList:
     key_identifier: bytes
     distribution_point: str | None
     """The URI that certificates of this shard name; None for the complete list (RFC 5280 section 5.2.5)."""
+    base_number: int | None = None
+    """What a delta is counted from; None for a list that stands for itself (RFC 5280 section 5.2.4)."""
+    freshest: str | None = None
+    """The URI of the delta to a complete list: OpenSSL uses no delta that it does not name (section 5.2.6)."""
 
     def encode(self) -> bytes:
         """DER TBSCertList."""
@@ -75,6 +79,11 @@ class ToBeSignedList:
         ]
         if self.distribution_point is not None:
             parts.append(extension(_issuing_distribution_point(self.distribution_point), critical=True))
+        if self.base_number is not None:
+            parts.append(extension(x509.DeltaCRLIndicator(self.base_number), critical=True))
+        if self.freshest is not None:
+            point = x509.DistributionPoint([x509.UniformResourceIdentifier(self.freshest)], None, None, None)
+            parts.append(extension(x509.FreshestCRL([point]), critical=False))
         return der.sequence(
             _VERSION_2,
             self.algorithm,

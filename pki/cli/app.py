@@ -10,8 +10,13 @@ import typer
 
 from pki.cli import (
     alarm,
+    anchor,
+    bundle,
+    bundle_streams,
     ca,
     cert,
+    consumer,
+    consumer_plan,
     demo,
     destination,
     event,
@@ -22,6 +27,8 @@ from pki.cli import (
     owner,
     profile,
     renew,
+    rotate,
+    rotation,
     serve,
     token,
     track,
@@ -47,9 +54,11 @@ app = typer.Typer(
 app.command("demo")(demo.demo)
 app.command("init")(init.init)
 app.command("serve")(serve.serve)
+ca.app.command("rotate")(rotate.rotate)
 app.add_typer(ca.app, name="ca")
 app.add_typer(profile.app, name="profile")
 app.add_typer(cert.app, name="cert")
+app.add_typer(bundle.app, name="bundle")
 app.add_typer(key.app, name="key")
 app.add_typer(token.app, name="token")
 app.add_typer(ledger.app, name="ledger")
@@ -62,6 +71,16 @@ track.app.command("scan")(track_find.scan)
 app.add_typer(track.app, name="track")
 app.add_typer(renew.app, name="renew")
 app.add_typer(destination.app, name="destination")
+consumer.app.command("add")(consumer_plan.add)
+consumer.app.command("change")(consumer_plan.change)
+app.add_typer(consumer.app, name="consumer")
+app.add_typer(rotation.app, name="rotation")
+bundle.app.command("list")(bundle_streams.listing)
+bundle.app.command("history")(bundle_streams.history)
+bundle.app.command("show")(bundle_streams.show)
+bundle.app.command("fetch")(bundle_streams.fetch)
+bundle.app.command("publish")(bundle_streams.publish)
+app.add_typer(anchor.app, name="anchor")
 app.add_typer(owner.app, name="owner")
 app.add_typer(issuer.app, name="issuer")
 app.add_typer(alarm.app, name="alarm")

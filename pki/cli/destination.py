@@ -7,24 +7,15 @@ from typing import Annotated, Any
 import typer
 
 from pki.cli.options import Json, Yes
+from pki.cli.placing import Directory, Group, Keep, Mode, Reload, Set, read_settings
+from pki.cli.placing import Owner as FileOwner
 
 app = typer.Typer(help="Destinations: where certificates are used, and how they get there.", no_args_is_help=True)
 
 Name = Annotated[str, typer.Argument(help="A destination's name: certwright destination list")]
-Directory = Annotated[
-    str | None, typer.Option(help="Where the files go: DIRECTORY/live/cert.pem, key.pem, fullchain.pem ...")
-]
-Reload = Annotated[
-    str | None, typer.Option(help="Run afterwards, without a shell: '/usr/sbin/nginx -s reload'. Admins only.")
-]
-Owner = Annotated[str | None, typer.Option(help="User who owns the files.")]
-Group = Annotated[str | None, typer.Option(help="Group of the files.")]
-Mode = Annotated[str | None, typer.Option(help="Mode of the files with the key in them: 0600, 0640.")]
-Keep = Annotated[int | None, typer.Option(help="How many versions stay.")]
 Probe = Annotated[str | None, typer.Option(help="Where it is seen serving: host:port, host:port#name, smtp://host.")]
 Rank = Annotated[int | None, typer.Option(help="Who has a lower one goes first; the others wait until it is seen.")]
 Bundle = Annotated[str | None, typer.Option(help="PEM file of what its own users trust, on the server's machine.")]
-Set = Annotated[list[str] | None, typer.Option("--set", help="key=value of another publisher; again for more.")]
 
 
 @app.command()
@@ -33,7 +24,7 @@ def add(
     lineage: Annotated[str, typer.Option(help="Whose certificate it gets: certwright track lineages")],
     directory: Directory = None,
     reload: Reload = None,
-    owner: Owner = None,
+    owner: FileOwner = None,
     group: Group = None,
     mode: Mode = None,
     keep: Keep = None,
@@ -47,7 +38,7 @@ def add(
     """Add a place where a lineage's certificate is used. What the lineage has is brought there at once."""
     from pki.client.rest import connect
 
-    settings = _settings(directory, reload, owner, group, mode, keep, set_)
+    settings = read_settings(directory, reload, owner, group, mode, keep, set_)
     body: dict[str, Any] = {"name": name, "lineage": lineage, "publisher": publisher, "settings": settings}
     with connect() as client:
         _shown(client.post("/destinations", body | _placed(probe, rank, bundle)), as_json=json)
@@ -90,7 +81,7 @@ def change(
     name: Name,
     directory: Directory = None,
     reload: Reload = None,
-    owner: Owner = None,
+    owner: FileOwner = None,
     group: Group = None,
     mode: Mode = None,
     keep: Keep = None,
@@ -105,7 +96,7 @@ def change(
     from pki.client.rest import connect, named
 
     body = _placed(probe, rank, bundle)
-    changes = _settings(directory, reload, owner, group, mode, keep, set_)
+    changes = read_settings(directory, reload, owner, group, mode, keep, set_)
     with connect() as client:
         if changes or unset:
             before = client.get(named("/destinations", name))["settings"]
@@ -150,44 +141,6 @@ def deliver(name: Name, json: Json = False) -> None:
 def _placed(probe: str | None, rank: int | None, bundle: str | None) -> dict[str, Any]:
     wanted = {"probe": probe, "rank": rank, "bundle": bundle}
     return {name: value for name, value in wanted.items() if value is not None}
-
-
-def _settings(
-    directory: str | None,
-    reload: str | None,
-    owner: str | None,
-    group: str | None,
-    mode: str | None,
-    keep: int | None,
-    others: list[str] | None,
-) -> dict[str, Any]:
-    """The settings of the files publisher that were said, and of others as `key=value`."""
-    import shlex
-
-    wanted: dict[str, Any] = {"directory": directory, "owner": owner, "group": group, "mode": mode, "keep": keep}
-    if reload is not None:
-        try:
-            wanted["reload"] = shlex.split(reload)
-        except ValueError as error:
-            raise typer.BadParameter(str(error), param_hint="--reload") from None
-    found = {name: value for name, value in wanted.items() if value is not None}
-    for text in others or ():
-        name, equals, value = text.partition("=")
-        if not equals:
-            raise typer.BadParameter(f"{text} is not of the form key=value", param_hint="--set")
-        found[name] = _value(value)
-    return found
-
-
-def _value(text: str) -> Any:
-    """A number, true, false or a list, as JSON writes it; anything else is text."""
-    import json
-
-    try:
-        value = json.loads(text)
-    except ValueError:
-        return text
-    return value if isinstance(value, bool | int | float | list) else text
 
 
 def _shown(row: dict[str, Any], *, as_json: bool) -> None:

@@ -15,10 +15,12 @@ from ca.errors import CertwrightError
 from pki.metrics import CONTENT_TYPE
 from pki.product import Product
 from pki.web import public
+from pki.web import publications as fetched_publications
 from pki.web.api import (
     alarms,
     authorities,
     certificates,
+    consumers,
     destinations,
     endpoints,
     events,
@@ -28,11 +30,14 @@ from pki.web.api import (
     lineages,
     owners,
     profiles,
+    publications,
     renewals,
+    rotations,
     scans,
     tokens,
     tracked,
 )
+from pki.web.arrivals import Arrivals
 from pki.web.context import identity_of, product_of
 from pki.web.described import REFUSALS, describe, text_of
 from pki.web.direct import Direct
@@ -44,6 +49,7 @@ from pki.web.problems import on_any_error, on_http_error, on_our_error, on_valid
 API = "/api/v1"
 NOUNS = (
     *(certificates, authorities, profiles, tokens, ledger, keys),
+    *(consumers, publications, rotations),
     *(owners, tracked, endpoints, scans, lineages, renewals, destinations, issuers, alarms, events),
 )
 OPENAPI = f"{API}/openapi.json"
@@ -59,6 +65,7 @@ def create_app(product: Product) -> ASGIApp:
     app.include_router(certificates.hot, prefix=API)
     app.include_router(api)
     app.include_router(public.router)
+    app.include_router(fetched_publications.router)
     app.add_api_route(
         "/metrics",
         metrics,
@@ -77,6 +84,7 @@ def create_public_app(product: Product) -> ASGIApp:
     """What the plain listener serves: nothing secret, nothing that changes anything."""
     app = _bare(product, "Certwright, public", None)
     app.include_router(public.router)
+    app.include_router(fetched_publications.router)
     return BodyLimit(PlainPath(app), product.settings.limits.body_bytes)
 
 
@@ -127,4 +135,5 @@ def _bare(product: Product, title: str, openapi: str | None) -> FastAPI:
     describe(app)
     app.state.product = product
     app.state.identity = Identity(product)
+    app.state.arrivals = Arrivals(product)
     return app

@@ -15,7 +15,7 @@ from starlette.requests import HTTPConnection
 
 from ca import certificates, clock
 from ca.access import Caller, Role, required
-from ca.authority import State
+from ca.authority import TRUSTED
 from ca.certificates import Stored
 from ca.errors import NotFound, Unauthenticated
 from ca.x509.certificate import serial_text
@@ -103,8 +103,8 @@ class Identity:
             raise Unauthenticated("the client certificate is not one that this installation has issued")
         if stored.state != "valid":
             raise Unauthenticated(f"the client certificate {serial} is {stored.state}", code="certificate-not-valid")
-        if self._product.installation.authorities.get(stored.authority).state == State.RETIRED:
-            raise Unauthenticated(f"{stored.authority}, which signed it, is retired", code="certificate-not-valid")
+        if (state := self._product.installation.authorities.get(stored.authority).state) not in TRUSTED:
+            raise Unauthenticated(f"{stored.authority}, which signed it, is {state}", code="certificate-not-valid")
         if not _may_authenticate(parsed):
             raise Unauthenticated("the client certificate is not for client authentication (RFC 5280 4.2.1.12)")
         return self._granted(stored)

@@ -6,7 +6,6 @@ which they are good; a consumer that asks again with `If-None-Match` is answered
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from email.utils import formatdate
 
 from fastapi import APIRouter, Request
@@ -21,48 +20,24 @@ from ca.x509.bundle import pem_certificate, pem_chain, pem_crl
 from ca.x509.certificate import fingerprint
 from pki.product import Product
 from pki.web.context import product_of
-from pki.web.described import bytes_of
+from pki.web.fetched import CERTIFICATE_TYPE, CRL_TYPE, MAX_AGE, PEM_TYPE, cached, fetched
 
 router = APIRouter(tags=["public"])
-Handler = Callable[..., Response]
-CRL_TYPE = "application/pkix-crl"
-CERTIFICATE_TYPE = "application/pkix-cert"
-PEM_TYPE = "application/x-pem-file"
-MAX_AGE = 300
-"""Seconds for which a cache may keep a CRL: the time by which it may delay a revocation."""
 
 
-def _fetched(path: str, media_type: str, *, summary: str) -> Callable[[Handler], Handler]:
-    """A route for GET, and for HEAD, which is not worth a line of its own in the description."""
-
-    def register(handler: Handler) -> Handler:
-        router.add_api_route(
-            path,
-            handler,
-            methods=["GET"],
-            summary=summary,
-            response_class=Response,
-            responses={**bytes_of(media_type), 304: {"description": "What the consumer has is the newest"}},
-        )
-        router.add_api_route(path, handler, methods=["HEAD"], include_in_schema=False)
-        return handler
-
-    return register
-
-
-@_fetched("/crl/{authority}.crl", CRL_TYPE, summary="The complete CRL of an authority, DER")
+@fetched(router, "/crl/{authority}.crl", CRL_TYPE, summary="The complete CRL of an authority, DER")
 def complete_crl(request: Request, authority: str) -> Response:
     """Every revoked certificate of one CA: for servers that load one file."""
     return _crl(request, authority, COMPLETE, as_pem=False)
 
 
-@_fetched("/crl/{authority}.pem", PEM_TYPE, summary="The complete CRL of an authority, PEM")
+@fetched(router, "/crl/{authority}.pem", PEM_TYPE, summary="The complete CRL of an authority, PEM")
 def complete_crl_pem(request: Request, authority: str) -> Response:
     """The same as PEM."""
     return _crl(request, authority, COMPLETE, as_pem=True)
 
 
-@_fetched("/crl/{authority}/{shard}.crl", CRL_TYPE, summary="One shard of a CRL, DER")
+@fetched(router, "/crl/{authority}/{shard}.crl", CRL_TYPE, summary="One shard of a CRL, DER")
 def crl_shard(request: Request, authority: str, shard: int) -> Response:
     """The shard that certificates name in their CRL distribution point."""
     if not 0 <= shard < 1 << 31:
@@ -70,26 +45,26 @@ def crl_shard(request: Request, authority: str, shard: int) -> Response:
     return _crl(request, authority, shard, as_pem=False)
 
 
-@_fetched("/ca/{authority}.cer", CERTIFICATE_TYPE, summary="The certificate of an authority, DER")
+@fetched(router, "/ca/{authority}.cer", CERTIFICATE_TYPE, summary="The certificate of an authority, DER")
 def ca_certificate(request: Request, authority: str) -> Response:
     """What the authority information access of leaves points to."""
     row = _known(product_of(request), authority)
-    return _cached(request, row.certificate, fingerprint(row.certificate), CERTIFICATE_TYPE, MAX_AGE)
+    return cached(request, row.certificate, fingerprint(row.certificate), CERTIFICATE_TYPE, MAX_AGE)
 
 
-@_fetched("/ca/{authority}.pem", PEM_TYPE, summary="The certificate of an authority, PEM")
+@fetched(router, "/ca/{authority}.pem", PEM_TYPE, summary="The certificate of an authority, PEM")
 def ca_certificate_pem(request: Request, authority: str) -> Response:
     """The same as PEM."""
     row = _known(product_of(request), authority)
     text = pem_certificate(row.certificate).encode()
-    return _cached(request, text, fingerprint(row.certificate), PEM_TYPE, MAX_AGE)
+    return cached(request, text, fingerprint(row.certificate), PEM_TYPE, MAX_AGE)
 
 
-@_fetched("/bundles/roots.pem", PEM_TYPE, summary="The trust anchors in force, PEM")
+@fetched(router, "/bundles/roots.pem", PEM_TYPE, summary="The trust anchors in force, PEM")
 def roots(request: Request) -> Response:
     """Every root that relying parties should trust now."""
     text = pem_chain(row.certificate for row in product_of(request).installation.authorities.roots()).encode()
-    return _cached(request, text, fingerprint(text), PEM_TYPE, MAX_AGE)
+    return cached(request, text, fingerprint(text), PEM_TYPE, MAX_AGE)
 
 
 @router.get("/ledger/checkpoint", summary="The newest signed head of the ledger", response_class=PlainTextResponse)
@@ -141,21 +116,13 @@ def _crl(request: Request, authority: str, shard: int, *, as_pem: bool) -> Respo
     if row is None:
         raise NotFound("there is no such CRL", code="unknown-crl")
     content = pem_crl(row.crl).encode() if as_pem else row.crl
-    return _cached(request, content, row.sha256.hex(), PEM_TYPE if as_pem else CRL_TYPE, _max_age(row), row)
+    max_age = _max_age(row)
+    headers = {
+        "Last-Modified": formatdate(row.this_update, usegmt=True),
+        "Expires": formatdate(min(row.next_update, clock.timestamp() + max_age), usegmt=True),
+    }
+    return cached(request, content, row.sha256.hex(), PEM_TYPE if as_pem else CRL_TYPE, max_age, headers)
 
 
 def _max_age(row: StoredList) -> int:
     return max(0, min(MAX_AGE, row.next_update - clock.timestamp()))
-
-
-def _cached(
-    request: Request, content: bytes, tag: str, media_type: str, max_age: int, row: StoredList | None = None
-) -> Response:
-    headers = {"ETag": f'"{tag}"', "Cache-Control": f"public, max-age={max_age}"}
-    if row is not None:
-        headers["Last-Modified"] = formatdate(row.this_update, usegmt=True)
-        headers["Expires"] = formatdate(min(row.next_update, clock.timestamp() + max_age), usegmt=True)
-    asked = request.headers.get("if-none-match", "")
-    if f'"{tag}"' in (part.strip().removeprefix("W/") for part in asked.split(",")) or asked.strip() == "*":
-        return Response(status_code=304, headers=headers)
-    return Response(content, headers=headers, media_type=media_type)

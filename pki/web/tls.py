@@ -14,7 +14,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 from ca import clock, enrolment
 from ca.access import Caller, Role
 from ca.enrolment import Wish
-from ca.errors import Unavailable
+from ca.errors import CertwrightError, Unavailable
 from ca.issuance import issue
 from ca.keys.algorithms import KeyType
 from ca.x509 import names
@@ -34,6 +34,7 @@ class ListenerTls:
     def __init__(self, product: Product) -> None:
         self._product = product
         self._renew_at = 0
+        self._issuer: bytes = b""
         self._trusted: frozenset[bytes] = frozenset()
         self.context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         self.context.minimum_version = ssl.TLSVersion.TLSv1_2
@@ -43,10 +44,18 @@ class ListenerTls:
         self.refresh()
 
     def refresh(self) -> None:
-        """Renew the certificate when it is due, and trust CAs that were added. Runs on the schedule."""
+        """Renew the certificate when it is due or its CA was followed by another, and trust CAs that were added."""
         self._trust()
-        if clock.timestamp() >= self._renew_at:
+        if clock.timestamp() >= self._renew_at or self._signer() != self._issuer:
             self._renew()
+
+    def _signer(self) -> bytes:
+        """The certificate of the CA that signs for us now; the one that did, while none can."""
+        installation = self._product.installation
+        try:
+            return installation.authorities.issuer_for(installation.profiles[PROFILE].config.issuer).der
+        except CertwrightError:
+            return self._issuer
 
     def _trust(self) -> None:
         rows = self._product.installation.authorities.trusted()
@@ -72,6 +81,7 @@ class ListenerTls:
         private = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()).decode()
         _load(self.context, private + pem_certificate(issued.certificate) + pem_chain(issued.chain))
         self._renew_at = (issued.not_before + issued.not_after) // 2
+        self._issuer = issued.chain[0] if issued.chain else self._signer()
         log.info("listener-certificate", serial=issued.serial, names=settings.names)
 
 

@@ -13,7 +13,7 @@ from sqlalchemy import func, select
 from sqlmodel import col
 
 from ca import clock
-from ca.authority import State
+from ca.authority import TRUSTED, State
 from ca.models import Authority, RevocationList
 from ca.store import Store, Transaction
 from renewers.inventory.facts import AUTHORITY, BUNDLE, LIST, Facts, read_certificate
@@ -33,17 +33,17 @@ _read = lru_cache(maxsize=256)(read_certificate)
 def catch_up(lifecycle: Lifecycle) -> int:
     """Track what is new, move what has moved, end what is retired. Returns how many rows have changed."""
     authorities = lifecycle.installation.authorities.all()
-    trusted = [row for row in authorities if row.state != State.RETIRED]
-    wanted = [_authority(row) for row in trusted]
-    wanted += _lists(lifecycle.store, [row for row in trusted if row.not_after > clock.timestamp()])
-    roots = [row for row in trusted if row.parent_id is None]
+    standing = [row for row in authorities if row.state != State.RETIRED]
+    wanted = [_authority(row) for row in standing]
+    wanted += _lists(lifecycle.store, [row for row in standing if row.not_after > clock.timestamp()])
+    roots = [row for row in standing if row.parent_id is None and row.state in TRUSTED]
     if roots:
         wanted.append(_bundle(roots))
-    standing = {facts.identity for facts in wanted}
+    tracked = {facts.identity for facts in wanted}
     over = {_read(row.certificate).identity for row in authorities} | {f"crl:own/{row.name}" for row in authorities}
-    over = (over | {ROOTS}) - standing
+    over = (over | {ROOTS}) - tracked
     with lifecycle.store.read() as connection:
-        known = {row.identity: row for row in connection.execute(_rows(standing | over))}
+        known = {row.identity: row for row in connection.execute(_rows(tracked | over))}
     changed = [Entry(facts, OWN) for facts in wanted if _is_news(facts, known.get(facts.identity))]
     ended = [known[identity].id for identity in sorted(over) if identity in known and known[identity].stage != ENDED]
     if not changed and not ended:

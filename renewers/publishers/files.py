@@ -25,12 +25,11 @@ from ca.errors import BadRequest, NotDelivered
 from renewers.publishers import Material, Publisher, openat
 from renewers.publishers.command import run
 from renewers.publishers.filesettings import FilesConfig, read_settings
+from renewers.publishers.naming import VERSION, check_names
 from renewers.publishers.openat import FileSpec
 
 LIVE, PREVIOUS, VERSIONS = "live", "previous", "versions"
-_VERSION = re.compile(r"[a-z0-9](?:[a-z0-9_-]|\.(?!\.)){0,126}[a-z0-9]")
-_FILE = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9_-]|\.(?!\.)){0,100}")
-_TARGET = re.compile(rf"versions/({_VERSION.pattern}(?:\+[1-9][0-9]?)?)")
+_TARGET = re.compile(rf"versions/({VERSION.pattern}(?:\+[1-9][0-9]?)?)")
 _LEFT_OVER = re.compile(r"\.(?:live|previous|stage|gone)-[0-9a-f]{12}")
 _MENDED = 99
 
@@ -112,8 +111,7 @@ class Files:
     @contextmanager
     def _opened(self, material: Material) -> Iterator[_Place]:
         directory = self._config.directory
-        if not _VERSION.fullmatch(material.version):
-            raise NotDelivered(f"{material.version[:140]!r} cannot name a version")
+        check_names(material)
         try:
             with openat.opened(directory) as top:
                 fcntl.flock(top, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -134,8 +132,6 @@ class Files:
     def _files(self, material: Material) -> dict[str, FileSpec]:
         """What a version is made of. Whatever has a key in it is for its owner."""
         config = self._config
-        if odd := [name for name in (*material.files, *material.secrets) if not _FILE.fullmatch(name)]:
-            raise NotDelivered(f"{odd[0][:140]!r} cannot name a file")
         files = {name: FileSpec(content, 0o644) for name, content in material.files.items()}
         for name, secret in material.secrets.items():
             files[name] = FileSpec(secret.reveal().encode(), config.mode, config.owner, config.group)

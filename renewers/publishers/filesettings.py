@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from ca.errors import BadRequest
+from renewers.publishers.naming import Read, read_with
 
 MOST_ARGUMENTS, LONGEST = 32, 1024
 
@@ -31,24 +31,7 @@ class FilesConfig:
 
 def read_settings(settings: Mapping[str, Any]) -> FilesConfig:
     """`BadRequest` names every setting that is wrong."""
-    wrong, values = [], {}
-    for name, value in settings.items():
-        read = _READERS.get(name)
-        if read is None:
-            wrong.append(f"{str(name)[:40]!r} is not a setting")
-            continue
-        try:
-            values[name] = read(value)
-        except ValueError as error:
-            wrong.append(f"{name} {error}")
-    if "directory" not in settings:
-        wrong.append("directory is missing")
-    if wrong:
-        raise BadRequest(
-            f"these settings do not make a directory of files: {'; '.join(wrong)}",
-            code="bad-settings",
-            hint=f"there are {', '.join(_READERS)}",
-        )
+    values = read_with(_READERS, settings, makes="a directory of files", required=("directory",))
     return FilesConfig(**values)
 
 
@@ -123,7 +106,7 @@ def _keep(value: Any) -> int:
     return value
 
 
-_READERS: Mapping[str, Callable[[Any], Any]] = {
+_READERS: Mapping[str, Read] = {
     "directory": _directory,
     "owner": _owner,
     "group": _group,

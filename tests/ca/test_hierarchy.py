@@ -129,6 +129,7 @@ ROADS = {
     State.PREPARED: [],
     State.ACTIVE: [State.ACTIVE],
     State.TAINTED: [State.ACTIVE, State.TAINTED],
+    State.DISTRUSTED: [State.ACTIVE, State.TAINTED, State.DISTRUSTED],
     State.RETIRED: [State.RETIRED],
 }
 

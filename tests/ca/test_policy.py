@@ -32,7 +32,8 @@ LEAVES = [profile for profile in ALL if profile.config.kind == "leaf"]
 MESH = PROFILES["mesh"]
 
 ALLOWED: dict[Role, set[str]] = {
-    Role.ADMIN: {"client", "device", "edge", "ephemeral", "mesh", "server", "ocsp-signer", "sub-ca"},
+    Role.ADMIN: {"client", "device", "edge", "ephemeral", "mesh", "server", "ocsp-signer", "sub-ca"}
+    | {"cross-ca", "probe", "publication"},
     Role.OPERATOR: {"client", "device", "edge", "ephemeral", "mesh", "server"},
     Role.REQUESTER: {"client", "device", "ephemeral", "mesh", "server"},
     Role.CONSUMER: set(),
@@ -46,6 +47,8 @@ NAME_OF = {
     "edge": "a.edge.example.internal",
     "ephemeral": rig.WORKLOAD,
     "mesh": rig.WORKLOAD,
+    "probe": "spiffe://example.internal/certwright/probe",
+    "publication": "spiffe://example.internal/certwright/publications",
     "server": "a.example.internal",
 }
 OWN = {"namespace": "payments", "fleet": "scooters", "user": "ada"}

@@ -41,6 +41,8 @@ NAMES: dict[str, tuple[str, ...]] = {
     "edge": ("*.edge.example.internal", "10.0.0.1"),
     "ephemeral": (rig.WORKLOAD, "api.svc.example.internal"),
     "mesh": (rig.WORKLOAD, "api.svc.example.internal"),
+    "probe": ("spiffe://example.internal/certwright/probe",),
+    "publication": ("spiffe://example.internal/certwright/publications",),
     "server": ("db.example.internal", "10.0.0.1", "::1"),
 }
 COMMON_NAMES = {
@@ -62,8 +64,13 @@ EXTENDED = {
     "mesh": [SERVER, CLIENT],
     "server": [SERVER],
     "ocsp-signer": [OCSP],
+    "probe": [SERVER, CLIENT],
+    "publication": [SERVER, CLIENT],
+    "cross-ca": [SERVER, CLIENT, OCSP],
     "sub-ca": [SERVER, CLIENT, OCSP],
 }
+APART = ("cross-ca", "probe", "publication", "sub-ca")
+"""Profiles with authorisers of their own: see `test_crossing.py`, `test_system_leaves.py` and `test_hierarchy.py`."""
 ISSUER_TYPES = (KeyType.P256, KeyType.P384, KeyType.RSA3072, KeyType.ED25519, KeyType.MLDSA65)
 SIGNATURES = {
     KeyType.P256: "1.2.840.10045.4.3.2",
@@ -113,7 +120,7 @@ def order_for(profile: Profile, issuer: Issuer, key_type: KeyType = KeyType.P256
         spki=spki(rig.pooled_key(key_type).public_key()),
         key_type=key_type,
         names=tuple(map(parse, NAMES.get(profile.name, ()))),
-        subject=None if kind == "leaf" else rig.common_name("Signer").public_bytes(),
+        subject=None if kind == "leaf" or profile.own_name else rig.common_name("Signer").public_bytes(),
         not_before=begins,
         not_after=begins + min(profile.lifetime, 86400) - 1,
         path_length=0 if kind == "authority" else None,
@@ -157,7 +164,7 @@ def test_a_certificate_says_what_its_profile_says(
     kind, found = profile.config.kind, extensions_of(certificate)
     is_ca = kind == "authority"
 
-    common_name = "Signer" if kind != "leaf" else COMMON_NAMES.get(name)
+    common_name = "Signer" if name in ("cross-ca", "ocsp-signer", "sub-ca") else COMMON_NAMES.get(name)
     assert [(a.oid, a.value) for a in certificate.subject] == (
         [(NameOID.COMMON_NAME, common_name)] if common_name else []
     )
@@ -166,7 +173,7 @@ def test_a_certificate_says_what_its_profile_says(
     usage = x509.KeyUsage(True, False, enciphers, False, False, is_ca, is_ca, False, False)
     assert found.pop("KeyUsage") == (usage, True)
     assert found.pop("ExtendedKeyUsage") == (x509.ExtendedKeyUsage(EXTENDED[name]), False)
-    if kind == "leaf":
+    if name in NAMES:
         san, is_critical = found.pop("SubjectAlternativeName")
         assert list(san) == [rig.general_name(parse(text)) for text in NAMES[name]]
         assert is_critical is (common_name is None)
@@ -193,7 +200,7 @@ def test_a_certificate_says_what_its_profile_says(
     assert certificate.issuer == issuer.certificate.subject
 
 
-@pytest.mark.parametrize(("name", "key_type"), [case for case in CASES if case[0] != "sub-ca"])
+@pytest.mark.parametrize(("name", "key_type"), [case for case in CASES if case[0] not in APART])
 def test_a_life_is_what_was_asked_for_and_not_a_second_more(house: Installation, name: str, key_type: KeyType) -> None:
     """The first and the last second both count (row 56): their difference and one more is the profile's lifetime."""
     profile = house.profiles[name]

@@ -6,12 +6,13 @@ Nothing here is a test. Read `tests/rig.py` first, which builds what this looks 
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from typing import Any
 
 from cryptography import x509
-from sqlalchemy import Connection, NullPool, create_engine, func, select
+from sqlalchemy import Connection, NullPool, create_engine, func, select, text
 from sqlmodel import SQLModel, col
 
 from ca import crl
@@ -31,6 +32,20 @@ def outside(store: Store) -> Iterator[Connection]:
     engine = create_engine(store._readers.url, poolclass=NullPool)
     with engine.begin() as connection:
         yield connection
+
+
+def until_it_waits(store: Store) -> None:
+    """Return when somebody waits for a lock in this PostgreSQL database."""
+    waiting = text(
+        "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
+    )
+    deadline = time.monotonic() + 60
+    while True:
+        with outside(store) as connection:
+            if connection.execute(waiting).scalar_one():
+                return
+        assert time.monotonic() < deadline, "nobody waits"
+        time.sleep(0.01)
 
 
 def url_of(store: Store) -> str:

@@ -17,7 +17,7 @@ from tests.conftest import fresh_database
 
 NOON = datetime(2030, 6, 1, 12, tzinfo=UTC)
 THREADS = 16
-TURNS = 40
+TURNS = 20
 
 
 def race(stores: list[Store], name: str) -> list[Held | None]:
@@ -35,14 +35,19 @@ def race(stores: list[Store], name: str) -> list[Held | None]:
 def work_in_turns(stores: list[Store]) -> tuple[int, int, list[int]]:
     """Threads that take the lease over and over: how often it was held, by how many at most, under which fences.
 
-    They go on until it has changed hands often enough to judge, however slow the disk is.
+    They go on for half a second, and until it has changed hands often enough to judge, however slow the disk is.
     """
-    inside, most, fences = 0, 0, []
-    deadline = time.monotonic() + 60
+    inside, most = 0, 0
+    fences: list[int] = []
+    begun = time.monotonic()
+
+    def goes_on() -> bool:
+        spent = time.monotonic() - begun
+        return spent < 0.5 or (len(fences) < TURNS and spent < 60)
 
     def worker(place: int) -> None:
         nonlocal inside, most
-        while len(fences) < TURNS and time.monotonic() < deadline:
+        while goes_on():
             with leased(stores[place % len(stores)], "work", 60) as held:
                 if held is not None:
                     inside += 1

@@ -206,7 +206,7 @@ class Judge:
             "SELECT count(*) FROM pg_stat_activity"
             " WHERE datname = current_database() AND application_name = 'certwright'"
         )
-        for _ in range(500):
+        for _ in range(6000):
             with store.read() as connection:
                 if connection.execute(others).scalar_one() == 0:
                     return

@@ -18,16 +18,24 @@ def campaign(store_url: str, tmp_path: Path) -> Campaign:
 
 
 def test_nothing_answered_is_lost_whenever_the_process_dies(campaign: Campaign) -> None:
-    """Killed at random in the middle of its work, several times over: every invariant holds after each death."""
-    cycles = 8 if campaign.url.startswith("sqlite") else 3
-    for cycle in range(cycles):
-        campaign.kill_at_random(cycle)
+    """Killed at random in the middle of its work, several times over: every invariant holds after each death.
+
+    Where a disk is so slow that these lives come to little, there are more of them.
+    """
+    few, most = (8, 60) if campaign.url.startswith("sqlite") else (3, 30)
+    totals, cycles = campaign.judge.totals, 0
+    while cycles < few or (cycles < most and not has_seen_enough(campaign)):
+        campaign.kill_at_random(cycles)
+        cycles += 1
     campaign.judge.at_the_end()
-    assert campaign.judge.totals["lives"] == cycles
-    assert len(campaign.judge.answered) > 50
-    assert campaign.judge.totals["revoked"] > 0
-    assert campaign.judge.totals["lists"] > 0
-    assert campaign.judge.totals["heads"] > 0
+    assert totals["lives"] == cycles
+    assert has_seen_enough(campaign), (len(campaign.judge.answered), totals)
+
+
+def has_seen_enough(campaign: Campaign) -> bool:
+    """Whether enough was answered, and there was something of each kind that a death could have lost."""
+    totals = campaign.judge.totals
+    return len(campaign.judge.answered) > 50 and all(totals[kind] > 0 for kind in ("revoked", "lists", "heads"))
 
 
 def test_every_step_leaves_what_belongs_there(campaign: Campaign) -> None:

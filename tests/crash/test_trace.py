@@ -79,7 +79,7 @@ def traced(tmp_path_factory: pytest.TempPathFactory) -> list[Event]:
     home = tmp_path_factory.mktemp("traced")
     options = ["-f", "-y", "-s", "5000", "-e", "trace=write,pwrite64,fsync,fdatasync", "-o", home / "trace"]
     argv = [strace, *options, sys.executable, "-c", WORKER, f"sqlite:///{home}/certwright.db"]
-    done = subprocess.run(list(map(str, argv)), capture_output=True, cwd=ROOT, timeout=60)
+    done = subprocess.run(list(map(str, argv)), capture_output=True, cwd=ROOT, timeout=300)
     assert done.returncode == 0, done.stderr.decode()
     found = list(events(Path(home / "trace").read_text(errors="replace")))
     first = next(event.text for event in found if event.kind == "signing")

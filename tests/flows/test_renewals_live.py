@@ -114,7 +114,7 @@ def test_the_second_ca_serves_while_the_first_is_down(
     renew(both, clock.now())
     (done,) = rows(store, lineage)
     assert (done.state, done.issuer) == ("done", "http-01")
-    assert time.monotonic() - started < 20
+    assert time.monotonic() - started < 120
     with store.read() as connection:
         health = {row.issuer: row.failing_since is not None for row in connection.execute(select(IssuerHealth))}
     assert health == {"away": True, "http-01": False}

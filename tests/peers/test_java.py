@@ -146,7 +146,7 @@ def session(material_of: MakeMaterial, tmp_path_factory: pytest.TempPathFactory)
             wanted[label] = case.wanted
     file = tmp_path_factory.mktemp("java") / "cases"
     file.write_text("\n".join(lines))
-    result = peer.run(java, *QUICK, VALIDATE, file, timeout=60)
+    result = peer.run(java, *QUICK, VALIDATE, file, timeout=300)
     assert result.returncode == 0, result.stderr.decode()
     said = dict(line.split("\t") for line in result.stdout.decode().splitlines())
     return Session(int(said.pop("java")), wanted, said)
@@ -218,7 +218,7 @@ def test_a_trust_store_and_a_key_store_made_with_keytool(material: Material, tmp
     served = Case(leaf, (material.sharded_crls,), ACCEPTED, "server").line("served", trust)
     stranger = Case(material.stranger["server"], (material.sharded_crls,), NO_ANCHOR, "server").line("stranger", trust)
     file.write_text(f"{served}\n{stranger}\n")
-    result = peer.run(peer.require("java"), *QUICK, VALIDATE, file, timeout=60)
+    result = peer.run(peer.require("java"), *QUICK, VALIDATE, file, timeout=300)
     assert result.stdout.decode().splitlines()[1:] == [f"served\t{ACCEPTED}", f"stranger\t{NO_ANCHOR}"]
 
 

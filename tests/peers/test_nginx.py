@@ -98,7 +98,7 @@ class Nginx:
         context.verify_flags |= ssl.VERIFY_X509_STRICT
         if leaf is not None:
             context.load_cert_chain(leaf.certificate if bare else leaf.chain, leaf.key)
-        with socket.create_connection(("127.0.0.1", self.ports[server]), 5) as connection:
+        with socket.create_connection(("127.0.0.1", self.ports[server]), 60) as connection:
             return context.wrap_socket(connection, server_hostname=name)
 
     @contextmanager
@@ -114,8 +114,8 @@ class Nginx:
 
 
 def eventually(holds: Callable[[], bool], what: str) -> None:
-    """Wait until something holds, for ten seconds at most."""
-    deadline = time.monotonic() + 10
+    """Wait until something holds, for a minute at most."""
+    deadline = time.monotonic() + 60
     while not holds():
         assert time.monotonic() < deadline, f"never: {what}"
         time.sleep(0.02)

@@ -88,7 +88,7 @@ def answers(material_of: MakeMaterial) -> dict[KeyType, Answer]:
     for key_type in KEY_TYPES:
         material = material_of(key_type)
         question = {"inspect": dict(_inspections(material)), "handshakes": dict(handshakes(material))}
-        result = peer.run(node, VALIDATE, stdin=json.dumps(question).encode(), timeout=60)
+        result = peer.run(node, VALIDATE, stdin=json.dumps(question).encode(), timeout=300)
         assert result.returncode == 0, result.stderr.decode()
         found[key_type] = json.loads(result.stdout)
     return found

@@ -281,7 +281,7 @@ def _deactivate_authorizations(pebbled: Any, url: str | None) -> None:
     from renewers.issuers.acme.rollover import sign_in
 
     assert url is not None
-    with conversation(pebbled.config, clock.monotonic() + 10) as talk:
+    with conversation(pebbled.config, clock.monotonic() + 60) as talk:
         sign_in(talk, pebbled._accounts)
         for each in talk.read(url, "our order").document().texts("authorizations", 10):
             talk.ask(each, Message(status="deactivated"), "giving up").check()
@@ -453,7 +453,7 @@ def _sign_in(pebbled: Any) -> str:
     from renewers.issuers.acme.conversation import conversation
     from renewers.issuers.acme.rollover import sign_in
 
-    with conversation(pebbled.config, clock.monotonic() + 20) as talk:
+    with conversation(pebbled.config, clock.monotonic() + 60) as talk:
         sign_in(talk, pebbled._accounts)
         return talk.account
 
@@ -476,7 +476,7 @@ def test_an_account_that_was_deactivated(ca: Pebble, web: Tokens, store: Store) 
     from renewers.issuers.acme.rollover import sign_in
 
     pebbled: Any = issuer(ca, store, [web])
-    with conversation(pebbled.config, clock.monotonic() + 10) as talk:
+    with conversation(pebbled.config, clock.monotonic() + 60) as talk:
         sign_in(talk, pebbled._accounts)
         talk.ask(talk.account, Message(status="deactivated"), "closing").check()
     with pytest.raises(IssuerRefusal, match="deactivated"):

@@ -67,7 +67,10 @@ def test_a_rule_that_never_fires_is_seen(tmp_path: Path) -> None:
     moved = text.replace("(certwright_crl_seconds_left) <= 0", "(certwright_crl_seconds_left) <= -1e9")
     assert moved != text
     (tmp_path / RULES.name).write_text(moved)
-    (tmp_path / TESTS.name).write_text(TESTS.read_text())
+    cases = yaml.safe_load(TESTS.read_text())
+    cases["tests"] = [case for case in cases["tests"] if "CertwrightCrlOver" in str(case)]
+    assert len(cases["tests"]) > 1
+    (tmp_path / TESTS.name).write_text(yaml.safe_dump(cases))
     done = peer.run(peer.require("promtool"), "test", "rules", tmp_path / TESTS.name)
     assert done.returncode != 0
     assert b"CertwrightCrlOver" in done.stdout + done.stderr

@@ -41,7 +41,7 @@ def is_shown(leaf: Leaf, port: int, protocol: str, name: str | None = None) -> N
 def is_refused(port: int, protocol: str) -> None:
     """There is no TLS to be had this way."""
     with pytest.raises(NotDelivered) as caught:
-        handshake.look("127.0.0.1", port, protocol=protocol, timeout=3)
+        handshake.look("127.0.0.1", port, protocol=protocol, timeout=20)
     (found,) = scan([Target(protocol, "127.0.0.1", port)])
     assert isinstance(found, Unseen)
     assert caught.value.code == found.code == "no-tls"
@@ -166,7 +166,7 @@ def test_postgresql_shows_itself_after_ssl_request(material: Material, is_on: bo
         settings = ["listen_addresses=127.0.0.1", f"ssl={'on' if is_on else 'off'}", "fsync=off"]
         settings += [f"ssl_cert_file={home}/server-chain.pem", f"ssl_key_file={home}/server.key"]
         argv = [*as_user, server, "-D", data, "-p", str(port), "-k", home, *(w for s in settings for w in ("-c", s))]
-        with peer.running(argv, ready=peer.listens(port), log=home / "log", timeout=30):
+        with peer.running(argv, ready=peer.listens(port), log=home / "log", timeout=120):
             if is_on:
                 is_shown(material["server"], port, "postgresql")
             else:

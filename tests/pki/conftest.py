@@ -323,7 +323,7 @@ def environment(**more: str) -> dict[str, str]:
 
 
 def certwright(
-    *argv: str | Path, timeout: float = 60, stdin: str | None = None, cwd: Path | None = None, **env: str
+    *argv: str | Path, timeout: float = 180, stdin: str | None = None, cwd: Path | None = None, **env: str
 ) -> subprocess.CompletedProcess[str]:
     """Run the command as a user would, to its end."""
     return subprocess.run(
@@ -392,7 +392,7 @@ class Warm:
         job = {"argv": words, "env": environment(**env), "cwd": str(cwd), "files": list(map(str, self._files))}
         self._process.stdin.write(json.dumps(job) + "\n")
         self._process.stdin.flush()
-        if not select.select([self._process.stdout], [], [], 60)[0]:
+        if not select.select([self._process.stdout], [], [], 180)[0]:
             self.close()
             pytest.fail(f"certwright {' '.join(words)} does not end", pytrace=False)
         code = int(self._process.stdout.readline())
@@ -403,7 +403,7 @@ class Warm:
         if self._process.poll() is None:
             os.killpg(self._process.pid, signal.SIGTERM)
         with self._process:
-            self._process.wait(10)
+            self._process.wait(60)
 
 
 @pytest.fixture(scope="session")
@@ -439,16 +439,16 @@ class Server:
         if holder is not None:
             context.load_cert_chain(*holder)
         headers = {"Authorization": f"Bearer {token}"} if token is not None else {}
-        return httpx.Client(base_url=self.url, verify=context, headers=headers, timeout=20, trust_env=False, **options)
+        return httpx.Client(base_url=self.url, verify=context, headers=headers, timeout=60, trust_env=False, **options)
 
     def over_socket(self) -> httpx.Client:
         """The Unix socket: an admin."""
         transport = httpx.HTTPTransport(uds=str(self.socket))
-        return httpx.Client(transport=transport, base_url="http://certwright", timeout=20, trust_env=False)
+        return httpx.Client(transport=transport, base_url="http://certwright", timeout=60, trust_env=False)
 
     def over_plain(self) -> httpx.Client:
         """The plain listener."""
-        return httpx.Client(base_url=f"http://127.0.0.1:{self.plain}", timeout=20, trust_env=False)
+        return httpx.Client(base_url=f"http://127.0.0.1:{self.plain}", timeout=60, trust_env=False)
 
     def events(self) -> list[dict[str, Any]]:
         """What it has logged so far."""

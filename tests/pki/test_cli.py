@@ -478,7 +478,7 @@ def test_a_stale_socket_is_nothing(warm: Warm, template: Template, state: Path, 
     with serving(state, template.token) as server:
         assert server.process is not None
         server.process.kill()
-        server.process.wait(10)
+        server.process.wait(60)
     assert (state / "certwright.sock").exists()
     cli = Cli(warm, "--state", state, directory=tmp_path)
     assert [row["name"] for row in cli.json("ca", "list")] == ["root-1", "issuing-1"]

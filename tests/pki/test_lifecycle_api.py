@@ -453,7 +453,7 @@ def test_one_scan_at_a_time(world: World, operator: httpx.Client) -> None:
     from pki.web.api import scans
 
     going, said = threading.Event(), []
-    running = scans._SCAN.answer(lambda say: said.append(going.wait(10)) or {"error": None}, lambda why: {"error": why})
+    running = scans._SCAN.answer(lambda say: said.append(going.wait(60)) or {"error": None}, lambda why: {"error": why})
     document = problem(operator.post(f"{API}/scans", json={"targets": "127.0.0.1:1"}), 409, "scan-running")
     assert document["hint"]
     going.set()

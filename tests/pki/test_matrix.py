@@ -630,9 +630,10 @@ def test_a_revoked_client_is_out_within_a_second(server: Server, tmp_path: Path)
     with server.over_tls(holder=holder) as client, server.over_socket() as admin:
         assert client.get(f"{API}/me").json()["identity"] == f"certificate:{serial}"
         admin.post(f"{API}/certificates/{serial}/revoke", json={"reason": "superseded"}).raise_for_status()
-        revoked_at = time.monotonic()
+        revoked_at = asked_at = time.monotonic()
         answer = client.get(f"{API}/me")
-        while answer.status_code != 401 and time.monotonic() - revoked_at < 1:
+        while answer.status_code != 401 and asked_at - revoked_at < 1:  # what is asked a second later is refused
+            asked_at = time.monotonic()
             answer = client.get(f"{API}/me")
         problem(answer, 401, "certificate-not-valid")
     with server.over_tls(holder=holder) as client:

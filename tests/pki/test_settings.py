@@ -108,6 +108,17 @@ def test_every_setting_can_come_from_the_environment(monkeypatch: pytest.MonkeyP
         "solvers.resolvers": ["192.0.2.53:53"],
         "solvers.dns_persist": True,
         "events.webhooks": [{"name": "ops", "url": "https://ops.example/hook", "secret_file": "ops"}],
+        "places.pushes": [{"name": "edge", "url": "https://edge.example/trust", "secret_file": "edge"}],
+        "places.brokers": [{"name": "plant", "host": "broker.example", "reports": "certwright/reports"}],
+        "places.stores": [
+            {
+                **{"name": "cdn", "endpoint": "https://s3.example", "bucket": "trust"},
+                **{"access_key_id": "id", "secret_file": "cdn"},
+            }
+        ],
+        "places.clusters": [{"name": "prod", "server": "https://kube.example:6443", "token_file": "token"}],
+        "rotation.automatic": False,
+        "rotation.consumers": 0.9,
         "log.level": "debug",
         "crl.refresh": "5h",
         "crl.backdate": "5h",
@@ -292,7 +303,7 @@ DATABASE = "postgresql://certwright:canary-5up3r@db.example/pki"
 @pytest.mark.parametrize("show", [repr, str, lambda settings: settings.model_dump_json()], ids=["repr", "str", "json"])
 def test_the_databases_password_is_not_shown(show: Any) -> None:
     """Settings can be printed, logged and shown in a traceback without the secret that a database URL carries."""
-    assert "canary" not in show(make_settings(changed("store.url", DATABASE)))
+    assert "canary-5up3r" not in show(make_settings(changed("store.url", DATABASE)))
 
 
 @pytest.mark.parametrize(
@@ -304,7 +315,7 @@ def test_a_refusal_does_not_quote_a_secret(key: str, value: object) -> None:
     content["store"][key.partition(".")[2]] = value
     with pytest.raises(Misconfigured) as refused:
         make_settings(content)
-    assert "canary" not in "".join(traceback.format_exception(refused.value))
+    assert "canary-5up3r" not in "".join(traceback.format_exception(refused.value))
 
 
 def test_init_changes_values_and_keeps_sentences() -> None:

@@ -54,7 +54,7 @@ class Provider(Interface):
         """Once."""
         self.calls.append(("create", rtype, name, content, self._get_lexicon_option("ttl")))
         if self.mode == "hangs":
-            self.released.wait(30)
+            self.released.wait(120)
         if self.mode == "dies":
             raise KeyError(content)
         if self.mode == "swallows":

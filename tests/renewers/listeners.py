@@ -57,10 +57,11 @@ def listening(handle: Handle, *, host: str = "127.0.0.1", port: int = 0) -> Iter
         listener = Listener(host, server.getsockname()[1])
 
         def serve(connection: socket.socket) -> None:
-            with connection, suppress(OSError):
-                connection.settimeout(5)
-                handle(connection, stop)
-            listener.left()
+            with connection.dup():  # nobody sees the end of it before it was counted
+                with connection, suppress(OSError):
+                    connection.settimeout(60)
+                    handle(connection, stop)
+                listener.left()
 
         def accept() -> None:
             while not stop.is_set():

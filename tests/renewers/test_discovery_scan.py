@@ -9,14 +9,14 @@ import socket
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
-from itertools import pairwise
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from ca.errors import Misconfigured, NotDelivered
 from renewers.discovery import scan as module
+from renewers.discovery import visits
 from renewers.discovery.scan import Seen, Unseen, scan
 from renewers.discovery.targets import Target, parse
 from tests import peer
@@ -24,15 +24,14 @@ from tests.renewers.listeners import Handle, Listener, listening, listening_all,
 from tests.renewers.test_handshake import answering, drips, hangs_up, never_stops, resets_at_once, says_nothing, words
 
 
-def eventually(holds: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 5
-    while not holds():
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
+@pytest.fixture
+def patient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A server that is late to close is waited for: what it has not closed yet it counts as open."""
+    monkeypatch.setattr(visits, "FAREWELL", 60)
 
 
 @pytest.fixture
-def slowly(tmp_path: Path) -> Handle:
+def slowly(tmp_path: Path, patient: None) -> Handle:
     """A handler that shows a certificate after a moment, so that connections overlap."""
     show = tls(serving(tmp_path, make("slow.example")))
 
@@ -61,7 +60,7 @@ def test_every_endpoint_is_asked_once_and_a_host_twice_at_a_time(slowly: Handle)
     numbers = [base + n for n in range(6) if base + n < 65536]
     with listening_all([(host, port) for host in hosts for port in numbers], counting) as servers:
         text = " ".join(f"{host}:{base}-{numbers[-1]}" for host in hosts)
-        found = list(scan(parse(text), pause=0.05))
+        found = list(scan(parse(text), timeout=60))
     assert len(found) == len(servers)
     assert all(isinstance(result, Seen) for result in found)
     assert {server.connections for server in servers} == {1}
@@ -72,24 +71,27 @@ def test_a_host_under_several_names_is_one_host(slowly: Handle, monkeypatch: pyt
     """What counts is the address."""
     monkeypatch.setattr(module, "resolve", lambda *_: ["127.0.0.1"])
     with listening(slowly) as server:
-        found = list(scan(parse(" ".join(f"n{n}.example:{server.port}" for n in range(8))), pause=0.2))
+        found = list(scan(parse(" ".join(f"n{n}.example:{server.port}" for n in range(8))), timeout=60))
     assert len(found) == server.connections == 8
-    assert server.most_at_once <= 2  # the server counts, and may see an end later than we do: hence the pause
+    assert server.most_at_once <= 2
 
 
+@pytest.mark.usefixtures("patient")
 def test_a_host_is_left_alone_between_two_connections(tmp_path: Path) -> None:
-    """As long as was asked for."""
+    """As long as was asked for: from the end of one, of which the server knows first, to the beginning of the next."""
     begun: list[float] = []
+    ended: list[float] = []
     show = tls(serving(tmp_path, make("a.example")))
 
     def handle(connection: socket.socket, stop: threading.Event) -> None:
         begun.append(time.monotonic())
         show(connection, stop)
+        ended.append(time.monotonic())
 
     with listening(handle) as server:
         targets = [Target("tls", "127.0.0.1", server.port, f"n{n}.example") for n in range(5)]
-        assert len(list(scan(targets, per_host=1, pause=0.1))) == 5
-    assert all(later - earlier >= 0.09 for earlier, later in pairwise(begun))
+        assert len(list(scan(targets, per_host=1, pause=0.1, timeout=60))) == 5
+    assert all(later - earlier >= 0.1 for earlier, later in zip(ended[:-1], begun[1:], strict=True))
 
 
 def test_sockets_are_bounded_in_number_and_in_a_second(slowly: Handle) -> None:
@@ -108,10 +110,10 @@ def test_sockets_are_bounded_in_number_and_in_a_second(slowly: Handle) -> None:
     places = [(f"127.1.2.{n}", port) for n in range(1, 21)]
     with listening_all(places, counting):
         targets = [Target("tls", *place) for place in places]
-        assert len(list(scan(targets, sockets=4))) == 20
+        assert len(list(scan(targets, sockets=4, timeout=60))) == 20
         assert most[0] <= 4
         before = time.monotonic()
-        assert len(list(scan(targets, a_second=40))) == 20
+        assert len(list(scan(targets, a_second=40, timeout=60))) == 20
         assert time.monotonic() - before >= 0.4
 
 
@@ -146,9 +148,9 @@ def test_among_hostile_servers_the_good_ones_are_found(tmp_path: Path) -> None:
 
     before = time.monotonic()
     with listening_all([(host, port) for host in handlers], handle):
-        found = {one.target.host: one for one in scan(parse(" ".join(f"{h}:{port}" for h in handlers)), timeout=0.5)}
+        found = {one.target.host: one for one in scan(parse(" ".join(f"{h}:{port}" for h in handlers)), timeout=2)}
         spent = time.monotonic() - before
-    assert spent < 2
+    assert spent < 20
     assert {host for host, one in found.items() if isinstance(one, Seen)} == {"127.1.3.100", "127.1.3.101"}
     codes = {name: result.code for host, name in places.items() if isinstance(result := found[host], Unseen)}
     assert {name for name, code in codes.items() if code not in HOSTILE[name][1]} == set()
@@ -199,10 +201,15 @@ def test_whoever_stops_listening_ends_the_scan(slowly: Handle) -> None:
         next(running)
         running.close()
         gc.collect()  # a socket that was not closed would warn, and a warning is an error
-        time.sleep(0.2)  # what was begun is accepted yet
+        ours = [socket.create_connection((server.host, server.port), 60) for server in servers]
+        for one in ours:  # when these were seen to, nothing waits to be accepted that was begun before
+            with one:
+                one.shutdown(socket.SHUT_WR)
+                while one.recv(1000):
+                    pass
         came = sum(server.connections for server in servers)
         time.sleep(0.2)
-        assert sum(server.connections for server in servers) == came <= 6
+        assert sum(server.connections for server in servers) == came <= 6 + len(servers)
         assert not [thread for thread in threading.enumerate() if thread.name.startswith("scan-resolve")]
 
 
@@ -212,9 +219,10 @@ def test_a_slow_taker_makes_nobody_late(tmp_path: Path) -> None:
     places = [(f"127.1.6.{n}", port) for n in range(1, 4)]
     with listening_all(places, tls(serving(tmp_path, make("a.example")))):
         found = []
-        for result in scan([Target("tls", *place) for place in places], timeout=0.3):
+        for result in scan([Target("tls", *place) for place in places], timeout=1):
+            if not found:
+                time.sleep(1.2)
             found.append(result)
-            time.sleep(0.4)
     assert [type(one) for one in found] == [Seen] * 3
 
 
@@ -260,10 +268,10 @@ def test_servers_that_stay_are_left_after_a_moment(tmp_path: Path) -> None:
 
     def handle(connection: socket.socket, stop: threading.Event) -> None:
         with context.wrap_socket(connection, server_side=True):
-            stop.wait(5)
+            stop.wait(60)
 
     before = time.monotonic()
     with listening(handle) as server:
         assert [type(one) for one in scan(parse(f"127.0.0.1:{server.port}"))] == [Seen]
-        assert time.monotonic() - before < 1.5
+        assert time.monotonic() - before < 20
         assert isinstance(server, Listener)

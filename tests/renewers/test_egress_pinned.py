@@ -32,7 +32,7 @@ def ca(tmp_path_factory: pytest.TempPathFactory) -> Iterator[HostileCa]:
 def session(ca: HostileCa) -> Iterator[PinnedSession]:
     """A session for it."""
     ca.reset()
-    with PinnedSession(pin(ca.directory), ca_file=ca.ca_file, deadline=clock.monotonic() + 10) as opened:
+    with PinnedSession(pin(ca.directory), ca_file=ca.ca_file, deadline=clock.monotonic() + 60) as opened:
         yield opened
 
 
@@ -98,14 +98,14 @@ def test_the_environment_has_no_say(ca: HostileCa, session: PinnedSession, monke
 
 def test_trust_is_what_was_given(ca: HostileCa, tmp_path: Path) -> None:
     """With a CA file that file alone: the bundle that comes with the library is not added."""
-    with PinnedSession(pin(ca.directory), ca_file=ca.ca_file, deadline=clock.monotonic() + 10) as opened:
+    with PinnedSession(pin(ca.directory), ca_file=ca.ca_file, deadline=clock.monotonic() + 60) as opened:
         context = opened.get_adapter("https://x").poolmanager.connection_pool_kw["ssl_context"]  # type: ignore[attr-defined]
         opened.get(ca.directory)
         assert len(context.get_ca_certs()) == 1
         assert context.verify_mode is ssl.CERT_REQUIRED
         assert context.check_hostname
     with (
-        PinnedSession(pin(ca.directory), ca_file=None, deadline=clock.monotonic() + 10) as opened,
+        PinnedSession(pin(ca.directory), ca_file=None, deadline=clock.monotonic() + 60) as opened,
         pytest.raises(NotDelivered, match="TLS failed"),
     ):
         opened.get(ca.directory)

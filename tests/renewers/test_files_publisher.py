@@ -22,7 +22,7 @@ import pytest
 from ca.errors import BadRequest, NotDelivered
 from renewers.publishers import Material, openat
 from renewers.publishers.files import make_files
-from tests.contracts.test_publishers import A, B, C, material
+from tests.contracts.grounds.certificates import A, B, C, material
 
 is_root = pytest.mark.skipif(os.getuid() != 0, reason="needs root to give files away")
 
@@ -520,13 +520,13 @@ def test_a_command_that_others_may_write_is_not_run(directory: Path, tmp_path: P
 
 def test_a_command_that_hangs_is_stopped_with_what_it_started(directory: Path, tmp_path: Path) -> None:
     """After its time, and its children with it."""
-    program = script(tmp_path, f"sleep 60 & echo $! > {tmp_path}/child; echo waiting; wait")
+    program = script(tmp_path, f"sleep 120 & echo $! > {tmp_path}/child; echo waiting; wait")
     began = time.monotonic()
-    error = fails(directory, [program], reload_timeout=1)
-    assert (error.code, time.monotonic() - began < 5) == ("reload-hangs", True)
-    assert error.message.endswith("was stopped after 1 s: waiting")
+    error = fails(directory, [program], reload_timeout=2)
+    assert (error.code, time.monotonic() - began < 60) == ("reload-hangs", True)
+    assert error.message.endswith("was stopped after 2 s: waiting")
     child = int((tmp_path / "child").read_text())
-    deadline = time.monotonic() + 5
+    deadline = time.monotonic() + 60
     while Path(f"/proc/{child}/stat").exists() and Path(f"/proc/{child}/stat").read_text().split()[2] != "Z":
         assert time.monotonic() < deadline
         time.sleep(0.01)
@@ -535,16 +535,16 @@ def test_a_command_that_hangs_is_stopped_with_what_it_started(directory: Path, t
 def test_a_command_that_talks_too_much_is_stopped(directory: Path, tmp_path: Path) -> None:
     """Long before it has filled anything."""
     began = time.monotonic()
-    assert fails(directory, [script(tmp_path, "exec yes")], reload_timeout=60).code == "reload-hangs"
-    assert time.monotonic() - began < 10
+    assert fails(directory, [script(tmp_path, "exec yes")], reload_timeout=120).code == "reload-hangs"
+    assert time.monotonic() - began < 60
 
 
 def test_what_a_command_leaves_running_holds_nobody_up(directory: Path, tmp_path: Path) -> None:
     """A daemon that keeps the output open is not waited for."""
-    program = script(tmp_path, f"sleep 20 & echo $! > {tmp_path}/child; exit 0")
+    program = script(tmp_path, f"sleep 120 & echo $! > {tmp_path}/child; exit 0")
     began = time.monotonic()
     bring(directory, A, reload=[program])
-    assert time.monotonic() - began < 5
+    assert time.monotonic() - began < 60
     child = int((tmp_path / "child").read_text())
     os.kill(child, 0)
     os.kill(child, 9)
@@ -554,7 +554,7 @@ def test_what_a_command_leaves_running_holds_nobody_up(directory: Path, tmp_path
 
 READER = """
 import json, os, sys, time
-directory, seconds = sys.argv[1], float(sys.argv[2])
+directory, looks, versions, seconds = sys.argv[1], *map(int, sys.argv[2:])
 known = json.load(sys.stdin)                 # name of a file -> its possible contents
 counts, wrong, began = {"looks": 0, "versions": 0}, [], time.monotonic()
 last, due = None, began
@@ -563,7 +563,7 @@ def read(at, name):
     descriptor = os.open(name, os.O_RDONLY, dir_fd=at)
     with os.fdopen(descriptor) as file:
         return file.read()
-while (now := time.monotonic()) < began + seconds:
+while (counts["looks"] <= looks or counts["versions"] <= versions) and (now := time.monotonic()) < began + seconds:
     due = max(due + 0.001, now - 0.02)
     time.sleep(max(0.0, due - now))
     try:
@@ -588,7 +588,10 @@ print(json.dumps({"wrong": wrong[:10], **counts}))
 
 
 def test_a_reader_at_1_khz_never_sees_half(directory: Path) -> None:
-    """Another process reads every file a thousand times a second while versions are exchanged without a pause."""
+    """Another process reads every file a thousand times a second while versions are exchanged without a pause.
+
+    It goes on until it has looked often enough and seen enough versions, however long the disk takes for one.
+    """
     all_of_it = [material(n) for n in range(1, 10)]
     keys = [one.secrets["key.pem"].reveal() for one in all_of_it]
     known = {
@@ -597,7 +600,7 @@ def test_a_reader_at_1_khz_never_sees_half(directory: Path) -> None:
         "combined.pem": [key + one.files["fullchain.pem"].decode() for key, one in zip(keys, all_of_it, strict=True)],
     }
     bring(directory, all_of_it[0], keep=8)
-    argv = [sys.executable, "-c", READER, str(directory), "3"]
+    argv = [sys.executable, "-c", READER, str(directory), "2000", "30", "120"]
     swaps = 0
     with subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as reader:
         assert reader.stdin is not None

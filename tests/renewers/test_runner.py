@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-import time
 from collections.abc import Iterator
 from datetime import timedelta
 
@@ -77,25 +76,27 @@ def test_a_failure_is_recorded_and_does_not_touch_the_others(here: World) -> Non
     doing.runner.stop()
 
 
-def test_what_lasts_longer_than_its_lease_is_kept(any_store: Store) -> None:
-    """A living holder extends it, while it ticks and while it drains; nobody else gets it meanwhile."""
+def test_what_lasts_longer_than_its_lease_is_kept(any_store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A living holder extends it as long as it ticks, second after second; nobody else gets it meanwhile."""
+    passed = 0
+    monkeypatch.setattr(clock, "monotonic", lambda: float(passed))
     with world(any_store, lease=3) as here:
         go_on = threading.Event()
         runs = []
 
         def run(lifecycle: Lifecycle, claim: Claim) -> None:
             runs.append(claim.fence)
-            go_on.wait(20)
+            go_on.wait(60)
             lifecycle.store.write(lambda tx: work.settle(tx, claim, again_at=None))
 
         runner = Runner(here.lifecycle, {"job": Duty(run)})
-        plan(here, 1)
-        runner.tick()
-        deadline = time.monotonic() + 5
-        while time.monotonic() < deadline:
+        with clock.pinned(NOON):
+            plan(here, 1)
             runner.tick()
-            assert work.claim(here.store, ["job"], limit=1, lease=3) == []
-            time.sleep(0.2)
+        for passed in range(1, 10):
+            with clock.pinned(NOON + timedelta(seconds=passed)):
+                runner.tick()
+                assert work.claim(here.store, ["job"], limit=1, lease=3) == []
         go_on.set()
         runner.stop()
         assert runs == [1]

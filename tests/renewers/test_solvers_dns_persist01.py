@@ -32,7 +32,7 @@ def challenge(*, is_wildcard: bool = False) -> Challenge:
     )
 
 
-def soon(seconds: float = 3) -> float:
+def soon(seconds: float = 60) -> float:
     """A deadline."""
     return clock.monotonic() + seconds
 

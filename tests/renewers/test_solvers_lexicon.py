@@ -30,7 +30,7 @@ def pretend(monkeypatch: pytest.MonkeyPatch) -> Iterator[type]:
 
 
 def _until(holds) -> None:
-    deadline = time.monotonic() + 5
+    deadline = time.monotonic() + 60
     while not holds():
         assert time.monotonic() < deadline
         time.sleep(0.01)
@@ -41,7 +41,7 @@ def writer_of(mode: str = "plain", *, token: str = "sesame", zone: str = "zone.e
     return LexiconWriter("pretend", {"auth_token": Secret(token), "mode": mode, "ttl": "120"}, zone=zone)
 
 
-def soon(seconds: float = 5) -> float:
+def soon(seconds: float = 60) -> float:
     """A deadline."""
     return clock.monotonic() + seconds
 
@@ -122,8 +122,10 @@ def test_a_provider_that_never_answers_is_given_up_on(pretend: type) -> None:
     assert failed.value.code == "provider-silent"
     with pytest.raises(NotDelivered, match="4 calls"):
         writer.add(NAME, "one", deadline=soon(0.2))
-    assert time.monotonic() - started < 3
-    assert len([call for call in pretend.calls if call[0] == "create"]) == MOST_CALLS
+    assert time.monotonic() - started < 20
+    begun = lambda: len([call for call in pretend.calls if call[0] == "create"])  # noqa: E731
+    _until(lambda: begun() >= MOST_CALLS)
+    assert begun() == MOST_CALLS
     pretend.released.set()
     writer.add(NAME, "one", deadline=soon())
 

@@ -105,7 +105,7 @@ def test_what_never_comes_is_said_plainly(world: World, looks: LOOKS) -> None:
         with pytest.raises(NotDelivered, match=words) as caught:
             look_at("a.example:443", new, patience=0.1)
         assert caught.value.code == code
-        assert 0.1 <= time.monotonic() - began < 2
+        assert 0.1 <= time.monotonic() - began < 20
 
 
 def test_the_chain_is_the_one_that_was_delivered(world: World, looks: LOOKS) -> None:

@@ -53,10 +53,14 @@ def upgrade() -> None:
         "delta_list",
         sa.Column("authority_id", _ID, nullable=False),
         sa.Column("base_number", sa.BigInteger(), nullable=False),
+        sa.Column("base_counted", sa.BigInteger(), nullable=False),
+        sa.Column("base_size", sa.Integer(), nullable=False),
         sa.Column("based_at", sa.BigInteger(), nullable=False),
         sa.Column("number", sa.BigInteger(), nullable=False),
         sa.Column("this_update", sa.BigInteger(), nullable=False),
         sa.Column("next_update", sa.BigInteger(), nullable=False),
+        sa.Column("due_at", sa.BigInteger(), nullable=False),
+        sa.Column("counted", sa.BigInteger(), nullable=False),
         sa.Column("entries", sa.Integer(), nullable=False),
         sa.Column("sha256", sa.LargeBinary(), nullable=False),
         sa.Column("crl", sa.LargeBinary(), nullable=False),
@@ -212,3 +216,6 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("id"),
     )
     op.create_index("rotation_step_rotation", "rotation_step", ["rotation_id", "id"], unique=False)
+    op.add_column("revocation", sa.Column("change", sa.BigInteger(), nullable=True))
+    op.create_index("revocation_change", "revocation", ["authority_id", "change"], unique=False)
+    op.add_column("revocation_list", sa.Column("counted", sa.BigInteger(), nullable=True))

@@ -1,0 +1,217 @@
+"""Shaking hands with a consumer, to see what it holds: leaves of CAs that it is to trust, and those it is to refuse.
+
+A server that lets in a leaf of the new CA trusts it (and has its CRL, if it checks any); one that refuses a leaf of a
+CA that was taken out no longer does; one that refuses a canary, a leaf that was revoked on purpose, has a list at least
+as new as that. A version counts as held only with every sign of it there. The work is `probe` (subject: the consumer);
+`plan_due` brings it forward for whoever lacks what it was sent. Read `leaves.py` for the leaves.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from cryptography import x509
+from sqlalchemy import func, or_, select
+from sqlmodel import col
+
+from ca import clock
+from ca.authority import State
+from ca.models import Authority, Revocation
+from ca.store import Transaction
+from renewers import work
+from renewers.distribution import acknowledging, canaries, leaves, places, published, streams
+from renewers.distribution.leaves import Leaf
+from renewers.distribution.needs import Needs, read_needs
+from renewers.lifecycle import Lifecycle
+from renewers.models import Consumer, Holding
+from renewers.mutual import Met, meet
+from renewers.telling import alarms
+from renewers.telling.alarms import Trouble
+from renewers.work import Claim, Failed
+
+WORK = "probe"
+UNREACHABLE, LETS_IN, KEEPS_OUT = "consumer-not-probed", "consumer-lets-in", "consumer-keeps-out"
+LONGEST_WAIT = 300
+"""Seconds until a consumer that could not be reached is tried again, at most."""
+FRESH = 30
+"""Seconds for which a consumer that was brought something is looked at whatever has failed before."""
+PAGE = 200
+BY = "probe"
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """What one round of handshakes has shown: who was let in that should be, and who was not refused."""
+
+    kept_out: tuple[str, ...]
+    """Authorities that are to be trusted and whose leaf was refused, with the reason."""
+    let_in: tuple[str, ...]
+    """Authorities that are no longer to be trusted and whose leaf was let in."""
+    named: tuple[str, ...]
+    """Roots that are no longer to be trusted and that the server still names."""
+    shown: int
+    """How many leaves were shown that are to be let in."""
+    refused_canary: Leaf | None
+    """The newest canary, if it was refused."""
+    accepted_canary: Leaf | None
+
+
+def plan_due(lifecycle: Lifecycle) -> int:
+    """Bring forward the probes of consumers that were sent something newer than they were seen to hold."""
+    with lifecycle.store.read() as connection:
+        query = (
+            select(col(Consumer.id), func.max(col(Holding.sent_at)).label("sent_at"))
+            .join(Holding, col(Holding.consumer_id) == col(Consumer.id))
+            .where(col(Consumer.probe) != "", col(Consumer.state) != "paused")
+            .where(col(Holding.sent_version) > col(Holding.held_version))
+            .group_by(col(Consumer.id))
+            .order_by(func.max(col(Holding.sent_at)))
+            .limit(PAGE)
+        )
+        rows = connection.execute(query).all()
+    now = clock.timestamp()
+    fresh = [str(row.id) for row in rows if row.sent_at is not None and now - row.sent_at < FRESH]
+
+    def unit(tx: Transaction) -> None:
+        work.schedule_all(tx, WORK, [str(row.id) for row in rows], now)
+        for subject in fresh:  # what it was brought just now may be what it failed by: no back-off
+            work.hurry(tx, WORK, subject)
+
+    if rows:
+        lifecycle.store.write(unit)
+    return len(rows)
+
+
+def probe(lifecycle: Lifecycle, claim: Claim) -> None:
+    """Shake hands with one consumer: the handler of `probe` work."""
+    # 1. Look again, and note what is newest before anything is seen: what is published meanwhile is not proved by it.
+    with lifecycle.store.read() as connection:
+        consumer = connection.execute(select(Consumer).where(col(Consumer.id) == int(claim.subject))).first()
+        trust = published.newest(connection, streams.trust_stream(lifecycle.trust_domain))
+    if consumer is None or not consumer.probe or consumer.state == "paused":
+        lifecycle.store.write(lambda tx: work.settle(tx, claim, again_at=None))
+        return
+    needs = read_needs(json.loads(consumer.needs), lifecycle.trust_domain)
+    canary = canaries.listed(lifecycle) if needs.crl != "none" else None
+
+    # 2. Show it every leaf.
+    rows = lifecycle.installation.authorities.all()
+    expected = expectations(rows, _revoked(lifecycle, rows), checks_lists=needs.crl != "none")
+    seen = _shake(lifecycle, consumer, expected, canary)
+
+    # 3. Write down what that proves, and when to look again.
+    lifecycle.store.write(lambda tx: _record(tx, lifecycle, claim, consumer, needs, trust, seen))
+
+
+def failed(lifecycle: Lifecycle, tx: Transaction, claim: Claim, error: Exception) -> Failed:
+    """Nothing was learnt: put it on the ladder, and say so from the second time on."""
+    outcome = work.fail(tx, claim, error, longest=LONGEST_WAIT)
+    name = tx.execute(select(col(Consumer.name)).where(col(Consumer.id) == int(claim.subject))).scalar()
+    if name is not None and outcome.attempts > 1:
+        message = f"{name} cannot be probed, so nobody sees what it holds: {work.describe(error)}"
+        hint = "is the address right, and may this machine connect to it? certwright consumer show"
+        alarms.raise_alarm(tx, Trouble(UNREACHABLE, name, "warning", message, hint, None))
+    lifecycle.count("probes", "unreachable")
+    return outcome
+
+
+def _shake(lifecycle: Lifecycle, consumer: Any, expected: Mapping[str, bool], canary: Leaf | None) -> Seen:
+    place = places.read_probe(consumer.probe)
+    rows = lifecycle.installation.authorities.all()
+    kept_out: list[str] = []
+    let_in: list[str] = []
+    shown, anchors = 0, set[bytes]()
+
+    def show(leaf: Leaf) -> Met:
+        name = place.server_name or ""
+        met = meet(place.protocol, place.host, place.port, leaf.identity, server_name=name, path=place.path)
+        anchors.update(met.anchors)
+        return met
+
+    for row in rows:
+        leaf = leaves.good_leaf(lifecycle, row) if row.name in expected else None
+        if leaf is None:
+            continue
+        met = show(leaf)
+        if expected[row.name]:
+            shown += 1
+        if expected[row.name] and not met.is_let_in:
+            kept_out.append(f"{row.name} ({met.reason})")
+        if not expected[row.name] and met.is_let_in:
+            let_in.append(row.name)
+    refused = canary if canary is not None and not show(canary).is_let_in else None
+    gone = [row for row in rows if row.parent_id is None and row.state in (State.DISTRUSTED, State.RETIRED)]
+    named = tuple(row.name for row in gone if _subject(row) in anchors)
+    return Seen(tuple(kept_out), tuple(let_in), named, shown, refused, canary if refused is None else None)
+
+
+def expectations(rows: Sequence[Authority], revoked: Collection[str], *, checks_lists: bool) -> Mapping[str, bool]:
+    """Of each issuing CA, whether its leaves are to be let in; one that can tell nothing is left out.
+
+    A CA that is distrusted beneath a root that is not is refused only by who checks lists, once it is revoked.
+    """
+    found = {}
+    by_id = {row.id: row for row in rows}
+    for row in rows:
+        parent = by_id.get(row.parent_id) if row.parent_id is not None else None
+        if parent is None or row.state == State.RETIRED or row.not_after <= clock.timestamp():
+            continue
+        is_cut_off = parent.state in (State.DISTRUSTED, State.RETIRED) or (checks_lists and row.serial in revoked)
+        if row.state != State.DISTRUSTED and not is_cut_off:
+            found[row.name] = True
+        elif is_cut_off:
+            found[row.name] = False
+    return found
+
+
+def _revoked(lifecycle: Lifecycle, rows: Sequence[Authority]) -> set[str]:
+    query = select(col(Revocation.serial)).where(col(Revocation.serial).in_([row.serial for row in rows]))
+    with lifecycle.store.read() as connection:
+        return set(connection.execute(query).scalars())
+
+
+def _subject(row: Authority) -> bytes:
+    return x509.load_der_x509_certificate(row.certificate).subject.public_bytes()
+
+
+def _record(
+    tx: Transaction, lifecycle: Lifecycle, claim: Claim, consumer: Any, needs: Needs, trust: Any, seen: Seen
+) -> None:
+    work.check(tx, claim)
+    _say(tx, consumer, seen)
+    holds_trust = seen.shown > 0 and not (seen.kept_out or seen.let_in or seen.named)
+    if holds_trust and trust is not None:
+        acknowledging.prove(tx, consumer.id, trust.stream, trust.version, BY)
+    canary = seen.refused_canary
+    if needs.crl != "none" and canary is not None and holds_trust:
+        listed_in = canaries.listed_in(tx, canary.id)
+        if listed_in is not None:
+            acknowledging.prove(tx, consumer.id, streams.crl_stream(lifecycle.trust_domain), listed_in, BY)
+    lacks = or_(col(Holding.sent_version) > col(Holding.held_version), col(Holding.held_version) == 0)
+    left = tx.execute(select(col(Holding.stream)).where(col(Holding.consumer_id) == consumer.id, lacks)).first()
+    again = 2 if left is not None else lifecycle.policy.probe_every
+    work.settle(tx, claim, again_at=clock.timestamp() + again)
+    lifecycle.count("probes", "holds" if holds_trust else "lacks")
+
+
+def _say(tx: Transaction, consumer: Any, seen: Seen) -> None:
+    """What is wrong about what was seen, as alarms; and that it no longer is."""
+    alarms.clear_alarm(tx, UNREACHABLE, consumer.name)
+    wrong = [*seen.let_in, *seen.named]
+    if seen.accepted_canary is not None and canaries.is_overdue(tx, seen.accepted_canary.id):
+        wrong.append("a revoked leaf")
+    if wrong:
+        message = f"{consumer.name} still trusts {', '.join(wrong)}"
+        hint = "has it read what it was sent? does it check CRLs at all? certwright consumer show"
+        alarms.raise_alarm(tx, Trouble(LETS_IN, consumer.name, "error", message, hint, consumer.owner_id))
+    else:
+        alarms.clear_alarm(tx, LETS_IN, consumer.name)
+    if seen.kept_out:
+        message = f"{consumer.name} refuses leaves of {'; '.join(seen.kept_out)}"
+        hint = "has it read the new bundle and CRLs? certwright consumer show"
+        alarms.raise_alarm(tx, Trouble(KEEPS_OUT, consumer.name, "error", message, hint, consumer.owner_id))
+    else:
+        alarms.clear_alarm(tx, KEEPS_OUT, consumer.name)

@@ -1,0 +1,52 @@
+"""The secret that a consumer and we share, to sign its reports with: made here, shown once, sealed in its row.
+
+Standard Webhooks (`renewers/notifiers/signature.py`) says what it looks like. Sealed is AES-256-GCM under the
+installation's passphrase, with the consumer's name authenticated, so that no row's secret opens in another's.
+"""
+
+from __future__ import annotations
+
+import secrets
+from base64 import b64encode
+from functools import lru_cache
+
+from cryptography.exceptions import InvalidTag
+
+from ca.errors import KeyUnavailable
+from ca.keys.sealed import NONCE, Sealer
+from ca.secret import Secret
+from renewers.notifiers.signature import PREFIX
+
+BYTES = 32
+
+
+def make_secret() -> Secret:
+    """A new secret, as `whsec_...`."""
+    return Secret(PREFIX + b64encode(secrets.token_bytes(BYTES)).decode())
+
+
+def seal(sealer: Sealer, secret: Secret, name: str) -> bytes:
+    """The secret of the consumer `name`, as its row keeps it."""
+    nonce = secrets.token_bytes(NONCE)
+    return nonce + sealer._aead.encrypt(nonce, secret.reveal().encode(), _purpose(name))
+
+
+def reveal(sealer: Sealer, sealed: bytes, name: str) -> str:
+    """The secret. `KeyUnavailable` if it was sealed for another, under another passphrase, or is damaged."""
+    try:
+        return sealer._aead.decrypt(sealed[:NONCE], sealed[NONCE:], _purpose(name)).decode()
+    except (InvalidTag, ValueError):
+        raise KeyUnavailable(
+            f"the sealed secret of {name} cannot be opened: another passphrase, or it is damaged",
+            hint="give it a new one: certwright consumer rotate-secret",
+        ) from None
+
+
+@lru_cache(maxsize=4)
+def nobody(sealer: Sealer) -> bytes:
+    """A sealed secret that nobody was ever shown, to check against where there is no other: it takes as long."""
+    return seal(sealer, make_secret(), "")
+
+
+def _purpose(name: str) -> bytes:
+    return f"consumer:{name}".encode()
