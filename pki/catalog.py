@@ -8,7 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from functools import cache, partial
+from hashlib import sha256
 from pathlib import Path
+from socket import gethostname
 from typing import TYPE_CHECKING, Any
 
 from ca.errors import Misconfigured
@@ -163,7 +165,9 @@ def reports(state: Path, settings: Settings, lifecycle: Lifecycle) -> list[MqttR
         return []
     from renewers.distribution.reports_mqtt import MqttReports
 
-    return [MqttReports(lifecycle, each.name, broker(state, each), each.reports) for each in listening]
+    # This process's own at each broker, and the same after a restart: two that shared one would take turns to be cut off.
+    session = f"certwright-{sha256(f'{gethostname()}:{state.resolve()}'.encode()).hexdigest()[:16]}"
+    return [MqttReports(lifecycle, each.name, broker(state, each), each.reports, session=session) for each in listening]
 
 
 LIMITS: Mapping[str, tuple[budget.Limit, ...]] = {
