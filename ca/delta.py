@@ -37,7 +37,7 @@ SHARE, SMALL = 4, 4096
 
 
 @dataclass(frozen=True, slots=True)
-class _Base:
+class _Start:
     """A complete list to count from: its number, the changes that it had counted, how large it is, and how old."""
 
     number: int
@@ -153,10 +153,10 @@ _BEFORE = select(
 
 def _content(
     connection: Connection, issuer: Issuer, complete: Row[Any], before: Row[Any] | None, now: int
-) -> tuple[_Base, bytes, int]:
+) -> tuple[_Start, bytes, int]:
     """The base to count from, and the entries since."""
     if before is not None:
-        base = _Base(before.base_number, before.base_counted, before.base_size, before.based_at)
+        base = _Start(before.base_number, before.base_counted, before.base_size, before.based_at)
         entries, count = listing.entries_after(connection, issuer.id, base.counted)
         if base.number == complete.number or base.suits(len(entries), now):
             return base, entries, count
@@ -164,7 +164,7 @@ def _content(
         col(RevocationListContent.authority_id) == issuer.id, col(RevocationListContent.shard) == COMPLETE
     )
     size = connection.execute(sizes).scalar_one()
-    base = _Base(complete.number, complete.counted, size, complete.this_update)
+    base = _Start(complete.number, complete.counted, size, complete.this_update)
     return base, *listing.entries_after(connection, issuer.id, base.counted)
 
 

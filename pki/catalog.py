@@ -165,7 +165,7 @@ def reports(state: Path, settings: Settings, lifecycle: Lifecycle) -> list[MqttR
         return []
     from renewers.distribution.reports_mqtt import MqttReports
 
-    # This process's own at each broker, and the same after a restart: two that shared one would take turns to be cut off.
+    # This process's own at each broker, and the same after a restart: two that shared one would cut each other off.
     session = f"certwright-{sha256(f'{gethostname()}:{state.resolve()}'.encode()).hexdigest()[:16]}"
     return [MqttReports(lifecycle, each.name, broker(state, each), each.reports, session=session) for each in listening]
 

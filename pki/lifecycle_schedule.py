@@ -11,7 +11,7 @@ from ca.store.lease import leased
 from pki.beats import Beat
 from pki.logs import logger
 from pki.product import Product
-from renewers.distribution import canaries, freshness, latency, leaves, probing, publishing, spreading
+from renewers.distribution import canaries, freshness, latency, leaves, probing, publishing
 from renewers.duties import DUTIES
 from renewers.inventory import ending, issued, own
 from renewers.renewing import health
@@ -83,10 +83,13 @@ def publish(product: Product) -> bool:
 
 
 def watch_consumers(product: Product) -> None:
-    """See who does not hold what it should, and bring forward the handshakes that may show that it does."""
-    spreading.catch_up(product.lifecycle)
+    """Bring forward the handshakes that may show that somebody holds what it was sent; send a canary if one is due."""
     canaries.send_due(product.lifecycle)
     probing.plan_due(product.lifecycle)
+
+
+def watch_freshness(product: Product) -> None:
+    """See who has not proved in time what it was given, and plan what was missed."""
     freshness.watch(product.lifecycle)
 
 
@@ -116,6 +119,7 @@ def prune_inventory(product: Product) -> None:
 
 LIFECYCLE_BEATS = (
     Beat("watch-consumers", 2, watch_consumers),
+    Beat("watch-freshness", 15, watch_freshness),
     Beat("track-issued", 2, track_issued),
     Beat("tell-events", 2, tell_events),
     Beat("watch-lead-time", 5, watch_lead_time),

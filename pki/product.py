@@ -25,6 +25,7 @@ from ca.store import Store, open_store
 from ca.store.engine import ProcessLock
 from ca.tokens import TokenCheck
 from pki.catalog import KEY_STORES
+from pki.data import data
 from pki.lifecycle import make_lifecycle
 from pki.metrics import Metrics
 from pki.settings import FILE, Settings, load_settings
@@ -71,7 +72,7 @@ class Product(AbstractContextManager["Product"]):
             installation = Installation(
                 store=store,
                 keys=keys,
-                profiles=Profiles(state / "profiles", settings.variables),
+                profiles=Profiles(state / "profiles", settings.variables, shipped=data("config") / "profiles"),
                 authorities=Authorities(store, keys, PublicUrls(settings.installation.public_url)),
                 ledger=ledger(store, keys),
             )

@@ -45,17 +45,29 @@ class Sealer:
 
     def wrap(self, key: PrivateKey, purpose: str) -> bytes:
         """The sealed key; only with the same `purpose` can it be opened."""
-        nonce = secrets.token_bytes(NONCE)
-        clear = key.private_bytes(Encoding.DER, PrivateFormat.PKCS8, NoEncryption())
-        return nonce + self._aead.encrypt(nonce, clear, purpose.encode())
+        return self._seal(key.private_bytes(Encoding.DER, PrivateFormat.PKCS8, NoEncryption()), purpose)
 
     def unwrap(self, sealed: bytes, purpose: str) -> PrivateKey:
         """The key. `KeyUnavailable` if it was sealed for something else, under another passphrase, or is damaged."""
+        return load_der_private_key(self._open(sealed, purpose), None)  # type: ignore[return-value]  # sealed by us
+
+    def wrap_text(self, secret: Secret, purpose: str) -> bytes:
+        """The same for a secret that somebody shares with us."""
+        return self._seal(secret.reveal().encode(), purpose)
+
+    def unwrap_text(self, sealed: bytes, purpose: str) -> Secret:
+        """The secret. `KeyUnavailable` as for a key."""
+        return Secret(self._open(sealed, purpose).decode())
+
+    def _seal(self, clear: bytes, purpose: str) -> bytes:
+        nonce = secrets.token_bytes(NONCE)
+        return nonce + self._aead.encrypt(nonce, clear, purpose.encode())
+
+    def _open(self, sealed: bytes, purpose: str) -> bytes:
         try:
-            clear = self._aead.decrypt(sealed[:NONCE], sealed[NONCE:], purpose.encode())
+            return self._aead.decrypt(sealed[:NONCE], sealed[NONCE:], purpose.encode())
         except (InvalidTag, ValueError):
             raise KeyUnavailable(
-                f"the sealed key of {purpose} cannot be opened: another passphrase, or it is damaged",
+                f"what is sealed for {purpose} cannot be opened: another passphrase, or it is damaged",
                 hint=f"the passphrase comes from {VARIABLE}, else the systemd credential {CREDENTIAL}, else a file",
             ) from None
-        return load_der_private_key(clear, None)  # type: ignore[return-value]  # we sealed it ourselves

@@ -51,14 +51,17 @@ def must_be_signer(
 ) -> None:
     """`BadRequest` (`untrusted-manifest`) unless the first of `chain` may sign for the trust domain, says an anchor."""
     leaf, *above = chain
+    if not anchors:
+        raise _untrusted("there is no anchor to judge by")
     try:
         _must_be_leaf(leaf, trust_domain, now)
         known = [x509.load_der_x509_certificate(anchor) for anchor in anchors]
-    except (ValueError, UnsupportedAlgorithm):
-        raise _untrusted("a certificate cannot be parsed") from None
-    if not known:
-        raise _untrusted("there is no anchor to judge by")
-    if not _Search(above, known, trust_domain, now).leads_up(leaf, ()):
+        leads_up = _Search(above, known, trust_domain, now).leads_up(leaf, ())
+    except BadRequest:
+        raise
+    except Exception as error:  # noqa: BLE001 - parsers raise what they like, some of it only when a field is looked at
+        raise _untrusted(f"a certificate cannot be parsed ({type(error).__name__})") from None
+    if not leads_up:
         raise _untrusted(
             "its signer's certificate does not chain to a given root by valid certificates",
             hint="are these the roots of the trust domain that published it, and is this machine's clock right?",

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from cryptography import x509
-from cryptography.exceptions import InvalidSignature
+from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature, encode_dss_signature
@@ -42,6 +42,13 @@ class Signed:
     _signing_input: bytes
     _signature: bytes
 
+    def is_signed_by_its_leaf(self) -> bool:
+        """Whether the key in the signer's certificate has signed; not if there is none that can be read."""
+        try:
+            return self.is_signed_by(self.chain[0].public_key())
+        except (ValueError, TypeError, UnsupportedAlgorithm):
+            return False
+
     def is_signed_by(self, key: object) -> bool:
         """Whether `key`, which has to be one on P-256, has signed payload and header (RFC 7518 section 3.4)."""
         if not isinstance(key, ec.EllipticCurvePublicKey) or not isinstance(key.curve, ec.SECP256R1):
@@ -54,7 +61,7 @@ class Signed:
         return True
 
 
-def sign(payload: bytes, key: Any, chain: Sequence[bytes]) -> bytes:
+def enclose(payload: bytes, key: Any, chain: Sequence[bytes]) -> bytes:
     """The payload, signed by a P-256 key whose certificate (DER) is first in `chain`."""
     x5c = [base64.b64encode(certificate).decode() for certificate in chain]
     protected = _encode(write_object({"alg": ALGORITHM, "typ": TYPE, "x5c": x5c}))
@@ -63,7 +70,7 @@ def sign(payload: bytes, key: Any, chain: Sequence[bytes]) -> bytes:
     signature = r.to_bytes(_COORDINATE, "big") + s.to_bytes(_COORDINATE, "big")
     signed = write_object({"payload": encoded, "protected": protected, "signature": _encode(signature)})
     found = read(signed)
-    if found.payload != payload or not found.is_signed_by(found.chain[0].public_key()):
+    if found.payload != payload or not found.is_signed_by_its_leaf():
         raise Defect("the signature that was made over a manifest does not verify; it was not released")
     return signed
 

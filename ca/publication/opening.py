@@ -38,7 +38,7 @@ def open_signed(
     `replayed-manifest` (lower than what is held), `forked-manifest` (it does not go on from what is held).
     """
     found = jws.read(signed)
-    if not found.is_signed_by(found.chain[0].public_key()):
+    if not found.is_signed_by_its_leaf():
         raise _refused("untrusted-manifest", "its signature does not verify: it was changed, or another key made it")
     must_be_signer(found.chain, anchors, trust_domain, clock.from_timestamp(now))
     manifest = Manifest.decode(found.payload)
@@ -144,6 +144,7 @@ def _differing(entry: ListEntry, der: bytes) -> BadRequest:
 def _read_list(entry: ListEntry, der: bytes) -> tuple[x509.CertificateRevocationList, int]:
     try:
         crl = x509.load_der_x509_crl(der)
+        _ = crl.issuer, list(crl.extensions)  # what is parsed late fails here
         return crl, crl.extensions.get_extension_for_class(x509.CRLNumber).value.crl_number
     except Exception:  # noqa: BLE001 - parsers raise what they like
         raise _bad_list("forged-list", entry, "it is no CRL with a number") from None

@@ -58,7 +58,7 @@ class Signer:
         with self._lock:
             signing = self._signing()
             chain = self._installation.authorities.chain(signing.stored.authority)
-            return jws.sign(manifest, signing.key, (signing.stored.der, *chain))
+            return jws.enclose(manifest, signing.key, (signing.stored.der, *chain))
 
     def _signing(self) -> _Signing:
         ours = self._ours()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import typer
 
@@ -28,6 +28,7 @@ def verify(
     stream: Annotated[
         str | None, typer.Option(help="What it has to be, such as trust:example.internal; else whatever it says.")
     ] = None,
+    trust_domain: Annotated[str | None, typer.Option(help="Whose publisher has to have signed it.")] = None,
     held: Annotated[
         Path | None, typer.Option(help="File that remembers versions and list numbers, JSON.", dir_okay=False)
     ] = None,
@@ -38,41 +39,58 @@ def verify(
 
     A replay is only found by who remembers: keep a file with --held and --update.
     """
+    if not root:
+        raise typer.BadParameter("say which root to judge by", param_hint="--root")
+    if update and held is None:
+        raise typer.BadParameter("say which file remembers", param_hint="--held")
+    wanted = {"stream": stream, "trust_domain": trust_domain}
+    _show(_checked(signed, published or [], root, **wanted, held=held, update=update), as_json=json)
+
+
+class _Checked(NamedTuple):
+    """A manifest that was accepted, what each file is, and what was held before."""
+
+    manifest: Manifest
+    files: list[dict[str, Any]]
+    held: int | None
+    is_updated: bool
+
+
+def _checked(
+    signed: Path,
+    published: list[Path],
+    root: list[Path],
+    *,
+    stream: str | None,
+    trust_domain: str | None,
+    held: Path | None,
+    update: bool,
+) -> _Checked:
     from ca import clock
     from ca.publication import opening
     from pki.cli.held import read_held, write_held
     from pki.cli.published import check_published, read_anchors, read_bounded
 
-    if not root:
-        raise typer.BadParameter("say which root to judge by", param_hint="--root")
-    if update and held is None:
-        raise typer.BadParameter("say which file remembers", param_hint="--held")
     memory = read_held(held, may_be_new=update)
-    content = read_bounded(signed)
-    wanted = stream if stream is not None else opening.unverified(content).stream
-    anchors = read_anchors(root)
+    content, anchors = read_bounded(signed), read_anchors(root)
+    claimed = opening.unverified(content)
+    wanted, domain = stream or claimed.stream, trust_domain or claimed.trust_domain
+    before = memory.version_of(wanted)
     manifest = opening.open_signed(
-        content,
-        anchors,
-        trust_domain=wanted.partition(":")[2],
-        stream=wanted,
-        now=clock.timestamp(),
-        held=memory.version_of(wanted),
+        content, anchors, trust_domain=domain, stream=wanted, now=clock.timestamp(), held=before
     )
     opening.check_numbers(manifest, memory.numbers_of(wanted))
-    checked = check_published(manifest, published or [], memory.numbers_of(wanted), anchors)
-    before = memory.version_of(wanted)
+    files = check_published(manifest, published, memory.numbers_of(wanted), anchors)
     if held is not None and update:
         write_held(held, memory.after(manifest))
-    _show(manifest, checked, before.version if before else None, is_updated=update, as_json=json)
+    return _Checked(manifest, files, before.version if before else None, update)
 
 
-def _show(
-    manifest: Manifest, checked: list[dict[str, Any]], before: int | None, *, is_updated: bool, as_json: bool
-) -> None:
+def _show(checked: _Checked, *, as_json: bool) -> None:
     from ca.publication.manifest import ListKind
     from pki.cli.output import fields, print_json
 
+    manifest, held = checked.manifest, checked.held
     times = {name: _moment(getattr(manifest, name)) for name in ("issued_at", "expires_at")}
     head = {"stream": manifest.stream, "version": manifest.version, "sha256": manifest.sha256, **times}
     if as_json:
@@ -81,7 +99,8 @@ def _show(
             for field in ("anchors", "authorities")
         }
         lists = [{"list": entry.key, "number": entry.number, "sha256": entry.sha256} for entry in manifest.lists]
-        print_json({**head, **named, "lists": lists, "checked": checked, "held_before": before, "updated": is_updated})
+        done = {"checked": checked.files, "held_before": held, "updated": checked.is_updated}
+        print_json({**head, **named, "lists": lists, **done})
         return
     shown = [one for one in manifest.lists if one.kind is not ListKind.SHARD]
     shards = len(manifest.lists) - len(shown)
@@ -91,8 +110,8 @@ def _show(
             "anchors": [f"{one.name} {one.sha256}" for one in manifest.anchors],
             "authorities": [f"{one.name} {one.sha256}" for one in manifest.authorities],
             "lists": [f"{one.key} number {one.number}" for one in shown] + ([f"{shards} shards"] if shards else []),
-            "as_published": [f"{one['file']}: {', '.join(one['is'])}" for one in checked],
-            "held_before": None if before is None else f"version {before}",
+            "as_published": [f"{one['file']}: {', '.join(one['is'])}" for one in checked.files],
+            "held_before": None if held is None else f"version {held}",
         }
     )
 

@@ -180,8 +180,17 @@ def taint(name: Name, yes: Yes = False, json: Json = False) -> None:
 
 
 @app.command()
+def distrust(name: Name, yes: Yes = False, json: Json = False) -> None:
+    """Take a tainted authority out of what consumers trust. It keeps its CRLs; certwright ca rotate waits for proof."""
+    from pki.cli.output import ask
+
+    ask(f"whoever is shown what {name} has signed will refuse it: go on?", yes=yes)
+    _change(name, "distrusted", as_json=json)
+
+
+@app.command()
 def retire(name: Name, yes: Yes = False, json: Json = False) -> None:
-    """Stop trusting a tainted authority, for ever. Whatever it has signed stops being accepted by this installation."""
+    """Let a tainted or distrusted authority go, for ever: it signs its last CRLs, and this CA accepts nothing of it."""
     from pki.cli.output import ask
 
     ask(f"{name} will never be trusted again, nor what it has signed: go on?", yes=yes)

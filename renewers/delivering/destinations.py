@@ -24,6 +24,7 @@ from renewers import work
 from renewers.delivering import attempts, delivery
 from renewers.delivering.attempts import ALARM, EMPTY, WAITING, WORK
 from renewers.delivering.verify import read_probe
+from renewers.distribution import places
 from renewers.lifecycle import Lifecycle
 from renewers.models import Delivery, Destination, Lineage
 from renewers.telling import alarms
@@ -205,16 +206,8 @@ def _must_be_allowed(caller: Caller, settings: Mapping[str, Any]) -> None:
 
 
 def _refuse_taken(tx: Transaction, plan: DestinationPlan) -> None:
-    """Two lineages in one directory would chase each other out of it."""
-    directory = plan.settings.get("directory")
-    if directory is None:
-        return
-    others = select(col(Destination.name), col(Destination.settings)).where(
-        col(Destination.publisher) == plan.publisher, col(Destination.name) != plan.name
-    )
-    for row in tx.execute(others):
-        if json.loads(row.settings).get("directory") == directory:
-            raise Conflict(f"{directory} belongs to {row.name} already", code="directory-taken")
+    """Two in one place would chase each other out of it, be they lineages or a consumer."""
+    places.refuse_taken(tx, plan.publisher, plan.settings, destination=plan.name)
 
 
 def _hurry_if_next(tx: Transaction, destination_id: int | None, lineage_id: int) -> bool:

@@ -88,7 +88,7 @@ def add(lifecycle: Lifecycle, caller: Caller, plan: ConsumerPlan) -> Added:
     caller.must(Operation.MANAGE_CONSUMERS, *([Operation.MANAGE_INVENTORY] if is_harmless else []))
     values, streams = _checked(lifecycle, plan)
     secret = sharing.make_secret() if plan.makes_secret else None
-    sealed = None if secret is None else sharing.seal(lifecycle.sealer, secret, plan.name)
+    sealed = None if secret is None else sharing.wrap(lifecycle.sealer, secret, plan.name)
 
     def unit(tx: Transaction) -> int:
         _be_alone(tx)
@@ -153,7 +153,7 @@ def rotate_secret(lifecycle: Lifecycle, caller: Caller, name: str) -> Secret:
     """Give a consumer a secret, or another one: nobody is shown it again. The old one is worth nothing from now on."""
     caller.must(Operation.MANAGE_CONSUMERS)
     secret = sharing.make_secret()
-    sealed = sharing.seal(lifecycle.sealer, secret, name)
+    sealed = sharing.wrap(lifecycle.sealer, secret, name)
 
     def unit(tx: Transaction) -> None:
         found = _locked(tx, name)

@@ -24,11 +24,12 @@ from ca.x509.bundle import pem_chain
 from ca.x509.certificate import serial_text
 from ca.x509.request import make_request, read_request
 from ca.x509.revocation_list import RevocationReason
+from renewers.inventory import issued
 from renewers.lifecycle import Lifecycle
 from renewers.models import ProbeLeaf
 from renewers.mutual import Identity
 
-PROBER = Caller("system:probes", Role.ADMIN)
+PROBER = Caller(issued.PROBER, Role.ADMIN)
 GOOD, CANARY = "good", "canary"
 SIGNING = (State.PREPARED, State.ACTIVE)
 _PURPOSE = "probe:"
@@ -100,15 +101,15 @@ def _made(lifecycle: Lifecycle, authority: Authority, purpose: str) -> Leaf:
     request = read_request(make_request(key))
     installation = lifecycle.installation
     decision = enrolment.authorise_probe(installation, PROBER, request, authority=authority.name)
-    issued = issuance.issue(decision, installation)
+    made = issuance.issue(decision, installation)
     row: dict[str, Any] = {
         "authority": authority.name,
         "purpose": purpose,
-        "serial": issued.serial,
-        "certificate": issued.certificate,
-        "chain": pem_chain(issued.chain),
-        "sealed_key": lifecycle.sealer.wrap(key, _PURPOSE + issued.serial),
-        "not_after": issued.not_after,
+        "serial": made.serial,
+        "certificate": made.certificate,
+        "chain": pem_chain(made.chain),
+        "sealed_key": lifecycle.sealer.wrap(key, _PURPOSE + made.serial),
+        "not_after": made.not_after,
         "made_at": clock.timestamp(),
     }
 

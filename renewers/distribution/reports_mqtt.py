@@ -30,7 +30,7 @@ from renewers.telling.alarms import Trouble
 UNHEARD_ALARM = "reports-unheard"
 UNHEARD_AFTER, LONGEST_REST = 60.0, 30.0
 """Seconds without a broker that are an alarm; between two attempts at most."""
-LISTEN_SECONDS = 1.0
+LISTEN_SECONDS = 0.5
 LARGEST = 64 << 10
 AT_ONCE = 8
 BAD, FAILED, LATER, TAKEN = "bad-message", "failed", "later", "taken"

@@ -10,10 +10,8 @@ import secrets
 from base64 import b64encode
 from functools import lru_cache
 
-from cryptography.exceptions import InvalidTag
-
 from ca.errors import KeyUnavailable
-from ca.keys.sealed import NONCE, Sealer
+from ca.keys.sealed import Sealer
 from ca.secret import Secret
 from renewers.notifiers.signature import PREFIX
 
@@ -25,28 +23,24 @@ def make_secret() -> Secret:
     return Secret(PREFIX + b64encode(secrets.token_bytes(BYTES)).decode())
 
 
-def seal(sealer: Sealer, secret: Secret, name: str) -> bytes:
+def wrap(sealer: Sealer, secret: Secret, name: str) -> bytes:
     """The secret of the consumer `name`, as its row keeps it."""
-    nonce = secrets.token_bytes(NONCE)
-    return nonce + sealer._aead.encrypt(nonce, secret.reveal().encode(), _purpose(name))
+    return sealer.wrap_text(secret, _purpose(name))
 
 
 def reveal(sealer: Sealer, sealed: bytes, name: str) -> str:
     """The secret. `KeyUnavailable` if it was sealed for another, under another passphrase, or is damaged."""
     try:
-        return sealer._aead.decrypt(sealed[:NONCE], sealed[NONCE:], _purpose(name)).decode()
-    except (InvalidTag, ValueError):
-        raise KeyUnavailable(
-            f"the sealed secret of {name} cannot be opened: another passphrase, or it is damaged",
-            hint="give it a new one: certwright consumer rotate-secret",
-        ) from None
+        return sealer.unwrap_text(sealed, _purpose(name)).reveal()
+    except KeyUnavailable as error:
+        raise KeyUnavailable(error.message, hint="give it a new one: certwright consumer secret") from None
 
 
 @lru_cache(maxsize=4)
 def nobody(sealer: Sealer) -> bytes:
     """A sealed secret that nobody was ever shown, to check against where there is no other: it takes as long."""
-    return seal(sealer, make_secret(), "")
+    return wrap(sealer, make_secret(), "")
 
 
-def _purpose(name: str) -> bytes:
-    return f"consumer:{name}".encode()
+def _purpose(name: str) -> str:
+    return f"consumer:{name}"

@@ -28,6 +28,8 @@ from renewers.models import Tracked
 PAGE = 250
 """How many entries one transaction answers for: others wait for the writer no longer than that takes."""
 CURSOR = "inventory:issued"
+PROBER = "system:probes"
+"""Who asks for the leaves that consumers are probed with."""
 _NEW = ("certificate-issued", "issuance-abandoned")
 _OVER = "certificate-revoked"
 _BEGINNING = max(len(f'{{"action":"{word}"') for word in (*_NEW, _OVER))
@@ -37,7 +39,7 @@ _FEED = select(
 )
 _SIGNED: tuple[Any, ...] = (
     *(col(Certificate.serial), col(Certificate.tbs), col(Certificate.signature), col(Certificate.renews)),
-    col(Revocation.serial).label("revoked"),
+    *(col(Certificate.requested_by), col(Revocation.serial).label("revoked")),
 )
 
 
@@ -104,7 +106,9 @@ def _page(connection: Connection, rows: Sequence[Any], cursor: int, after: int) 
     before = {row.renews for row in signed.values() if row.renews is not None} - set(signed)
     identities = {serial: _identity(row) for serial, row in signed.items()}
     identities |= {row.serial: _identity(row) for row in _certificates(connection, before)}
-    entries = [_entry(signed[serial], identities) for serial in new if serial in signed]
+    # What we shake hands with to see what consumers hold is nobody's, and nothing depends on its end.
+    kept = [signed[serial] for serial in new if serial in signed and signed[serial].requested_by != PROBER]
+    entries = [_entry(row, identities) for row in kept]
     tracked = [entry for entry in entries if entry.facts.kind != AUTHORITY]
     return _Page(cursor, after, len(rows), tracked, [identities[serial] for serial in over if serial in identities])
 

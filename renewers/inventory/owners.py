@@ -29,7 +29,7 @@ from renewers.inventory.claims import check_claim
 from renewers.inventory.finding import find_lineage, find_owner, find_tracked
 from renewers.inventory.ownership import Ownership, owner_of, owners_of
 from renewers.lifecycle import Lifecycle
-from renewers.models import Alarm, Lineage, Owner, OwnerClaim, Tracked
+from renewers.models import Alarm, Consumer, Lineage, Owner, OwnerClaim, Tracked
 
 __all__ = ["OwnerPlan", "Ownership", "add", "assign", "change", "claim", "claims_of", "listing", "orphans", "owner_of"]
 __all__ += ["owners_of", "release", "remove", "show"]
@@ -112,7 +112,7 @@ def remove(lifecycle: Lifecycle, caller: Caller, name: str, *, heir: str | None 
             to = find_owner(tx.connection, heir)
             if to.id == row.id:
                 raise BadRequest("an owner cannot be its own heir", code="bad-owner")
-            for table in (Tracked, Lineage, OwnerClaim, Alarm):
+            for table in (Tracked, Lineage, OwnerClaim, Consumer, Alarm):
                 tx.execute(update(table).where(col(table.owner_id) == row.id).values(owner_id=to.id))
         tx.execute(delete(Owner).where(col(Owner.id) == row.id))
         log.append(tx, "owner-removed", row.name, caller.identity, heir=heir)
@@ -261,9 +261,12 @@ def _is_fallback(name: str) -> Conflict:
     return Conflict(f"{name} is the owner to whom orphans fall", code="fallback-owner", hint=hint)
 
 
+_OWNED = ((Lineage, "lineages"), (Tracked, "certificates"), (Consumer, "consumers"), (OwnerClaim, "claims"))
+
+
 def _refuse_while_it_owns(tx: Transaction, owner: Any) -> None:
     owned = []
-    for table, what in ((Lineage, "lineages"), (Tracked, "certificates"), (OwnerClaim, "claims")):
+    for table, what in _OWNED:
         count = tx.execute(select(func.count()).select_from(table).where(col(table.owner_id) == owner.id)).scalar_one()
         if count:
             owned.append(f"{count} {what}")

@@ -76,7 +76,11 @@ class Override(SQLModel, table=True):
 
 
 class Replacement(SQLModel, table=True):
-    """A mass replacement: which certificates (`selection`, JSON), how fast, and whether the old ones are revoked."""
+    """A mass replacement: which certificates (`selection`, JSON), how fast, and whether the old ones are revoked.
+
+    `policy` says how they are revoked and until when proof is waited for; `found` is how far it is: where listing has
+    stopped, since when it paces itself. `counts` is the account at the end, by the states of its items. All JSON.
+    """
 
     __tablename__ = "replacement"
 
@@ -87,6 +91,8 @@ class Replacement(SQLModel, table=True):
     reason: str = Field(sa_type=Text)
     per_minute: int
     revokes: bool = False
+    policy: str = Field(default="{}", sa_type=Text)
+    found: str = Field(default="{}", sa_type=Text)
     counts: str = Field(sa_type=Text)
     started_at: int = Field(sa_type=BigInteger)
     started_by: str = Field(sa_type=Text)
@@ -94,7 +100,7 @@ class Replacement(SQLModel, table=True):
 
 
 class ReplacementItem(SQLModel, table=True):
-    """One certificate that a mass replacement is about, in its order, and what became of it."""
+    """One certificate that a mass replacement is about, its turn (the lowest `place` first), and what became of it."""
 
     __tablename__ = "replacement_item"
     __table_args__ = (

@@ -54,7 +54,7 @@ def withdrawn(lifecycle: Lifecycle, rows: Sequence[Authority], parents: Collecti
     A version without any anchor is never what we wait for, nor one whose signer these CAs vouch for.
     """
     trust, lists = _newest(lifecycle)
-    if trust is None or lists is None or not trust.anchors or _is_signed_beneath(lifecycle, rows):
+    if trust is None or lists is None or not trust.anchors or is_signed_beneath(lifecycle, rows):
         return None
     known = {entry.sha256 for entry in (*trust.anchors, *trust.authorities)}
     if any(_fingerprint(row) in known for row in rows):
@@ -107,6 +107,14 @@ def newest_versions(lifecycle: Lifecycle) -> dict[str, int]:
     return {stream: row.version for stream, row in heads.items()}
 
 
+def is_signed_beneath(lifecycle: Lifecycle, rows: Sequence[Authority]) -> bool:
+    """Whether the newest version of a stream of ours is signed by a leaf of one of these CAs."""
+    subjects = {x509.load_der_x509_certificate(row.certificate).subject for row in rows}
+    with lifecycle.store.read() as connection:
+        found = [published.newest(connection, stream) for stream in newest_versions(lifecycle)]
+    return any(row is not None and jws.read(bytes(row.signed)).chain[0].issuer in subjects for row in found)
+
+
 def _newest(lifecycle: Lifecycle) -> tuple[Manifest | None, Manifest | None]:
     """What our streams say now, published first if it is due."""
     publishing.publish_due(lifecycle)
@@ -138,14 +146,6 @@ def _numbers(lifecycle: Lifecycle, names: Collection[str]) -> dict[str, int]:
     )
     with lifecycle.store.read() as connection:
         return {f"{row.name}/complete": row.number for row in connection.execute(query)}
-
-
-def _is_signed_beneath(lifecycle: Lifecycle, rows: Sequence[Authority]) -> bool:
-    """Whether the newest version of a stream of ours is signed by a leaf of one of these CAs."""
-    subjects = {x509.load_der_x509_certificate(row.certificate).subject for row in rows}
-    with lifecycle.store.read() as connection:
-        found = [published.newest(connection, stream) for stream in newest_versions(lifecycle)]
-    return any(row is not None and jws.read(bytes(row.signed)).chain[0].issuer in subjects for row in found)
 
 
 def _fingerprint(row: Authority) -> str:

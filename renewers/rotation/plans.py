@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, fields
 from datetime import timedelta
 from typing import Any
 
@@ -69,8 +69,8 @@ class Policy:
 
     def encode(self) -> str:
         """JSON."""
-        plain = {**asdict(replace(self, subject=None)), "subject": _plain_name(self.subject)}
-        return json.dumps(plain, sort_keys=True)
+        plain = {each.name: getattr(self, each.name) for each in fields(self)}
+        return json.dumps({**plain, "subject": _plain_name(self.subject)}, sort_keys=True)
 
     @classmethod
     def decode(cls, text: str) -> Policy:

@@ -113,7 +113,7 @@ class World:
 
     def sign(self, manifest: Manifest | bytes, chain: Sequence[bytes] | None = None) -> bytes:
         payload = manifest if isinstance(manifest, bytes) else manifest.encode()
-        return jws.sign(payload, self.leaf.key, self.chain if chain is None else chain)
+        return jws.enclose(payload, self.leaf.key, self.chain if chain is None else chain)
 
 
 def make_world(key_type: KeyType = KeyType.P256) -> World:

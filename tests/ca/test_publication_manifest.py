@@ -106,7 +106,7 @@ def changed(path: str, value: Any) -> bytes:
 
 FIELDS = {
     "type": "certwright.publication/2",
-    "stream": "trust:other.internal",
+    "stream": "trusts:example.internal",
     "trust_domain": "Example.internal",
     "version": 1 << 63,
     "previous": {"version": FULL.version, "sha256": "0" * 64},

@@ -204,7 +204,6 @@ BETWEEN: dict[str, tuple[dict[str, Any], bool]] = {
         False,
     ),
     "a critical stranger": ({"extra": [(x509.PolicyConstraints(0, None), True)]}, False),
-    "SHA-1": ({"digest": hashes.SHA1()}, False),
 }
 
 

@@ -28,8 +28,6 @@ from tests.ca.publishing import DOMAIN, NAME, STREAM, make_manifest
 from tests.ca.world import replica, rows
 from tests.conftest import fresh_database
 
-LIFE = timedelta(days=30)
-
 
 def signed(signer: Signer, installation: Installation) -> x509.Certificate:
     """Sign a manifest, check it as a consumer would, and return the certificate that it was signed with."""
@@ -80,14 +78,15 @@ def test_it_is_renewed_at_half_of_its_life(installation: Installation) -> None:
     signer, start = Signer(installation, DOMAIN), clock.now()
     with clock.pinned(start):
         first = signed(signer, installation)
-    half = first.not_valid_before_utc + (first.not_valid_after_utc - first.not_valid_before_utc) / 2
+    life = first.not_valid_after_utc - first.not_valid_before_utc
+    half = first.not_valid_before_utc + life / 2
     with clock.pinned(half - timedelta(seconds=1)):
         assert signed(signer, installation) == first
     with clock.pinned(half + timedelta(seconds=1)):
         second = signed(signer, installation)
         assert second != first
         assert len(key_labels(installation)) == 2
-    with clock.pinned(half + LIFE / 2 + timedelta(days=1)):
+    with clock.pinned(half + life / 2 + timedelta(days=1)):
         third = signed(signer, installation)
         assert third not in (first, second)
         assert len(key_labels(installation)) == 2, "the first has ended"
@@ -159,9 +158,9 @@ def test_without_any_certificate_the_reason_is_raised(installation: Installation
         Signer(installation, DOMAIN).sign(make_manifest().encode())
     hierarchy.transition(installation, rig.ADMIN, "issuing-1", State.ACTIVE)
     signer = Signer(installation, DOMAIN)
-    signed(signer, installation)
+    end = signed(signer, installation).not_valid_after_utc
     hierarchy.transition(installation, rig.ADMIN, "issuing-1", State.TAINTED)
-    with clock.pinned(clock.now() + LIFE + timedelta(days=1)), pytest.raises(Unavailable):
+    with clock.pinned(end + timedelta(days=1)), pytest.raises(Unavailable):
         signer.sign(make_manifest().encode())
 
 

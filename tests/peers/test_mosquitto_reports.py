@@ -114,10 +114,8 @@ def test_each_report_is_heard_once(lifecycle: Lifecycle, broker: Broker) -> None
         b"[" * 50_000,
         b'{"webhook-id": 7}',
         b"null",
-        json.dumps({"webhook-id": "a", "webhook-timestamp": "1", "webhook-signature": "v1,", "body": 7}).encode(),
-        json.dumps(
-            {"webhook-id": "a", "webhook-timestamp": "1", "webhook-signature": "v1,", "body": "\ud800"}
-        ).encode(),
+        json.dumps({ID: "a", TIMESTAMP: "1", SIGNATURE: "v1,", "body": 7}).encode(),
+        json.dumps({ID: "a", TIMESTAMP: "1", SIGNATURE: "v1,", "body": "\ud800"}).encode(),
     ],
 )
 def test_no_message_stops_it(lifecycle: Lifecycle, broker: Broker, poison: bytes) -> None:
@@ -214,7 +212,8 @@ def test_a_broker_that_is_not_there_is_no_reason_not_to_start(lifecycle: Lifecyc
 
 def test_a_signed_report_proves_what_its_consumer_holds(lifecycle: Lifecycle, broker: Broker) -> None:
     """By the same door as over HTTP: who signs with another's secret proves nothing."""
-    added = consuming.add(lifecycle, "edge-1")
+    added = consuming.add(lifecycle, "edge-1", makes_secret=True)
+    assert added.secret is not None
     version = consuming.publish(lifecycle)
     said = {
         "consumer": "edge-1",

@@ -130,6 +130,8 @@ def test_what_is_wrong_is_refused_with_the_reason(consumer: Consumer) -> None:
     consumer.put("other.pem", BUNDLE)
     assert consumer.refused("trust.jws", "other.pem") == "missing-file"
     assert consumer.refused("trust.jws", "--stream", CRLS) == "wrong-stream"
+    assert consumer.refused("trust.jws", "--trust-domain", "other.internal") == "untrusted-manifest"
+    consumer.verify("trust.jws", "--stream", STREAM, "--trust-domain", DOMAIN)
     now = clock.timestamp()
     consumer.publish(trust(101, issued_at=now - 99, expires_at=now - 9), "old.jws")
     assert consumer.refused("old.jws") == "expired-manifest"

@@ -115,6 +115,7 @@ class Rotating:
 
     def settle(self) -> None:
         """Everything that runs on a beat, once; holders renew, consumers take what is new, and say so."""
+        self.installation.authorities.forget()
         with clock.pinned(self.at):
             CrlPublisher(self.installation, CrlPolicy()).publish_due()  # a new one does not mind how long lists take
             self.installation.ledger.sequence()

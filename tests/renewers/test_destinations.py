@@ -129,7 +129,7 @@ def test_a_directory_belongs_to_one_destination(lifecycle: Lifecycle) -> None:
     add(lifecycle, **files)
     with pytest.raises(Conflict) as caught:
         add(lifecycle, name="mail", **files)
-    assert caught.value.code == "directory-taken"
+    assert caught.value.code == "place-taken"
     destinations.change(lifecycle, rig.ADMIN, replace(PLAN, rank=1, **files))
     assert destination(lifecycle, "edge").rank == 1
 

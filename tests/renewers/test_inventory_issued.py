@@ -277,6 +277,16 @@ def test_what_is_retired_is_not_waited_for(own_life: Lifecycle) -> None:
     assert own.catch_up(own_life) == 0
 
 
+def test_what_is_distrusted_still_has_lists_that_end(own_life: Lifecycle) -> None:
+    """It is no anchor of the bundle any more, but its CRLs are owed until it is retired."""
+    own.catch_up(own_life)
+    own_life.store.write(lambda tx: tx.execute(update(Authority).values(state="distrusted")) and None)
+    own_life.installation.authorities.forget()
+    assert own.catch_up(own_life) == 1
+    stages = {row.identity: row.stage for row in rows(own_life.store, Tracked)}
+    assert [identity for identity, stage in stages.items() if stage == "ended"] == ["bundle:roots"]
+
+
 def put_back(writer: Any, table: str, row: Any) -> None:
     """Insert a row as it was, in a transaction that is still open."""
     values = dict(row._mapping)

@@ -17,9 +17,11 @@ from ca.crl import COMPLETE, load
 from ca.founding import Plan
 from ca.keys.algorithms import KeyType
 from ca.models import Revocation
+from ca.publication.opening import open_signed
 from ca.x509.revocation_list import RevocationReason
+from renewers.distribution import published, publishing
 from renewers.models import Replacement
-from renewers.rotation import showing, steering, successors
+from renewers.rotation import evidence, showing, steering, successors
 from renewers.rotation.underway import ORDER
 from tests import rig
 from tests.renewers.rotating import STREAMS, WHY, Rotating, Template, template, verifies
@@ -191,6 +193,37 @@ def test_the_last_ca_that_signs_is_never_taken_away(world: Rotating) -> None:
         hierarchy.transition(world.installation, rig.ADMIN, "issuing-1", State.ACTIVE)
     assert world.until(rotation, "done").state == "done"
     assert world.states()["issuing-2"] == "active"
+
+
+@pytest.mark.parametrize("stage", ["introduce", "distrust"])
+def test_what_was_not_published_is_waited_for(world: Rotating, stage: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A version counts by what is in it, not by being newer than what was asked for."""
+    rotation = world.start("root")
+    with monkeypatch.context() as patch:
+        if stage == "distrust":
+            world.until(rotation, "drain")
+        patch.setattr(publishing, "publish_due", lambda _lifecycle: [])
+        for _ in range(4):
+            world.step()
+        assert world.row(rotation).stage == stage
+        assert "a publication" in world.row(rotation).waits_for
+    assert world.until(rotation, "done").state == "done"
+
+
+def test_nothing_stays_signed_beneath_who_goes(world: Rotating) -> None:
+    """Whoever holds the new root alone can check the newest version of every stream."""
+    old = [world.installation.authorities.get(name) for name in ("root-1", "issuing-1")]
+    assert evidence.is_signed_beneath(world.lifecycle, old)
+    rotation = world.start("root")
+    world.until(rotation, "done")
+    assert not evidence.is_signed_beneath(world.lifecycle, old)
+    new = world.installation.authorities.get("root-2").certificate
+    with world.store.read() as connection:
+        rows = {stream: published.newest(connection, stream) for stream in STREAMS}
+    for stream, row in rows.items():
+        assert row is not None
+        now = int(world.at.timestamp())
+        open_signed(bytes(row.signed), [new], trust_domain=rig.DOMAIN, stream=stream, now=now, held=None)
 
 
 @pytest.mark.parametrize(

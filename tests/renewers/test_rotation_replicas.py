@@ -109,3 +109,14 @@ def test_who_was_too_slow_changes_nothing(replicas: tuple[Rotating, Rotating]) -
         with pytest.raises(StaleChange):
             story.rotate(second.lifecycle, slow)
     assert len(first.rows(RotationStep)) == steps
+    first.parties["broker"].obeys = True
+    first.settle()
+    first.at += timedelta(seconds=130)
+    with clock.pinned(first.at):
+        slow = work.claim(second.store, ("rotate",), limit=1, lease=120)[0]
+    first.at += timedelta(seconds=130)
+    with clock.pinned(first.at):
+        assert work.claim(first.store, ("rotate",), limit=1, lease=120)
+        with pytest.raises(StaleChange):  # what it has found is true, and not for it to say
+            story.rotate(second.lifecycle, slow)
+    assert len(first.rows(RotationStep)) == steps

@@ -211,8 +211,8 @@ def test_steering_is_seen_by_who_is_at_it(world: Rotating) -> None:
     calls: list[int] = []
 
     def write(unit: object) -> object:
-        if not calls:
-            calls.append(1)
+        calls.append(1)
+        if len(calls) == 2:  # the first one takes the work
             steering.pause(world.lifecycle, rig.ADMIN, rotation, WHY)
         return real(unit)  # type: ignore[arg-type]
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
+
 from fastapi import APIRouter
 
-from ca import crl, hierarchy
+from ca import crl, hierarchy, lastlist
 from ca.access import Operation
 from ca.authority import State
-from ca.errors import BadRequest, Forbidden
+from ca.errors import BadRequest, Forbidden, KeyUnavailable
 from ca.founding import Plan
 from ca.keys.algorithms import KeyType, PrivateKey, key_type_of
 from ca.models import Authority
@@ -79,12 +81,20 @@ def show(product: ProductDep, caller: CallerDep, name: str) -> AuthorityView:
 
 @router.post("/{name}/state", summary="Move an authority to another state")
 def change_state(product: ProductDep, caller: CallerDep, name: str, body: StateRequest) -> AuthorityView:
-    """Activate, taint or retire. Activating one generation taints the one before it."""
+    """Activate, taint, distrust or retire. Activating one generation taints the one before it.
+
+    One that retires signs its last CRLs first, good until its end; one whose key is lost retires without.
+    """
     try:
         state = State(body.state)
     except ValueError:
         raise BadRequest(f"{body.state!r} is not a state", code="bad-state", hint=", ".join(State)) from None
-    return _view(product, hierarchy.transition(product.installation, caller, name, state))
+    caller.must(Operation.MANAGE_AUTHORITIES)
+    row = product.installation.authorities.get(name)
+    if state is State.RETIRED and row.state in (State.TAINTED, State.DISTRUSTED):
+        with suppress(KeyUnavailable):
+            lastlist.publish_last(product.installation, row.name)
+    return _view(product, hierarchy.transition(product.installation, caller, row.name, state))
 
 
 @router.get("/{name}/crls", summary="How fresh the CRLs of an authority are")

@@ -41,7 +41,7 @@ def test(product: ProductDep, caller: CallerDep, name: str) -> list[ExampleView]
     """Judge every example in the table beside the profile."""
     caller.must(Operation.READ_PROFILES)
     profiles = product.installation.profiles
-    examples = read_examples(profiles.directory, profiles[name].name, profiles.variables)
+    examples = read_examples(profiles.directory_of(name), profiles[name].name, profiles.variables)
     return [
         ExampleView(
             why=outcome.why,

@@ -151,6 +151,8 @@ def upgrade() -> None:
         sa.Column("reason", sa.Text(), nullable=False),
         sa.Column("per_minute", sa.Integer(), nullable=False),
         sa.Column("revokes", sa.Boolean(), nullable=False),
+        sa.Column("policy", sa.Text(), nullable=False),
+        sa.Column("found", sa.Text(), nullable=False),
         sa.Column("counts", sa.Text(), nullable=False),
         sa.Column("started_at", sa.BigInteger(), nullable=False),
         sa.Column("started_by", sa.Text(), nullable=False),
