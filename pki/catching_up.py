@@ -29,8 +29,10 @@ def catch_up(product: Product, say: Callable[[int], None] = lambda _done: None) 
 
 
 def take_stock(product: Product) -> None:
-    """Publish what is due, and bring the inventory up to date."""
-    product.settle()
+    """Publish what is due, see who lacks it, and bring the inventory up to date."""
+    lifecycle_schedule.publish(product)
+    product.installation.ledger.sequence()
+    lifecycle_schedule.watch_consumers(product)
     look_around(product)
 
 

@@ -107,6 +107,11 @@ BEATS = (
 )
 
 
+def log_broken(error: Exception) -> None:
+    """What is not of our tree, from those who listen for reports."""
+    log.error("reports-broke", exc_info=error)
+
+
 class Schedule:
     """The running schedule of one process."""
 
@@ -132,6 +137,7 @@ class Schedule:
             self._scheduler.add_job(self._beat, "interval", seconds=work.every, args=(work,), id=work.name)
         self._scheduler.start()
         for listening in self._reports:
+            listening.on_error = log_broken
             listening.start()
 
     def stop(self) -> None:

@@ -34,6 +34,11 @@ def resolve(host: str, port: int, timeout: float) -> list[str]:
     return list(families.values())
 
 
+def spoken(host: str, port: int) -> str:
+    """A host and port as people write them."""
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
 def as_address(host: str) -> Address | None:
     """The address that is written there, if it is one."""
     try:

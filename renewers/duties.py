@@ -9,6 +9,7 @@ from renewers.delivering import delivery
 from renewers.discovery import looks
 from renewers.distribution import probing, spreading
 from renewers.renewing import renewal, setback, suggestions
+from renewers.replacing import replacement
 from renewers.rotation import story
 from renewers.runner import Duty
 from renewers.telling import notices
@@ -22,6 +23,7 @@ DUTIES: Mapping[str, Duty] = MappingProxyType(
         "spread": Duty(spreading.spread, spreading.failed),
         "probe": Duty(probing.probe, probing.failed),
         "rotate": Duty(story.rotate, story.failed),
+        "replace": Duty(replacement.replace, replacement.failed),
         "notify": Duty(notices.tell, notices.failed),
     }
 )

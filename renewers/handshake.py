@@ -15,7 +15,7 @@ from functools import cache
 from OpenSSL import SSL, crypto
 
 from ca.errors import BadRequest, NotDelivered
-from renewers.addresses import as_address, resolve
+from renewers.addresses import as_address, resolve, spoken
 from renewers.starttls import OPENINGS
 
 LONGEST_CHAIN = 10
@@ -155,11 +155,6 @@ class Conversation:
                 self._outgoing += tls.bio_read(CHUNK)
         except SSL.WantReadError:
             return
-
-
-def spoken(host: str, port: int) -> str:
-    """A host and port as people write them."""
-    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
 def our_name(connection: socket.socket) -> str:

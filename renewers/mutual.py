@@ -20,8 +20,8 @@ from OpenSSL import SSL
 
 from ca.errors import BadRequest, NotDelivered
 from ca.keys.algorithms import PrivateKey
-from renewers.addresses import as_address, resolve
-from renewers.handshake import not_connected, spoken, timed_out
+from renewers.addresses import as_address, resolve, spoken
+from renewers.handshake import not_connected, timed_out
 
 HTTPS, TLS, MQTTS = "https", "tls", "mqtts"
 PROTOCOLS = (HTTPS, TLS, MQTTS)

@@ -59,7 +59,7 @@ def remove(trust_domain: Domain, yes: Yes = False, json: Json = False) -> None:
     from pki.cli.output import ask, print_json, say
     from pki.client.rest import connect, named
 
-    ask(f"nothing of {trust_domain} is published any more: go on?", yes=yes or json)
+    ask(f"nothing of {trust_domain} is published any more: go on?", yes=yes)
     with connect() as client:
         done = client.delete(named("/anchors", trust_domain))
     if json:

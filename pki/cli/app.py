@@ -12,6 +12,7 @@ from pki.cli import (
     alarm,
     anchor,
     bundle,
+    bundle_follow,
     bundle_streams,
     ca,
     cert,
@@ -79,6 +80,7 @@ bundle.app.command("list")(bundle_streams.listing)
 bundle.app.command("history")(bundle_streams.history)
 bundle.app.command("show")(bundle_streams.show)
 bundle.app.command("fetch")(bundle_streams.fetch)
+bundle.app.command("follow")(bundle_follow.follow)
 bundle.app.command("publish")(bundle_streams.publish)
 app.add_typer(anchor.app, name="anchor")
 app.add_typer(owner.app, name="owner")

@@ -68,19 +68,20 @@ def _checked(
 ) -> _Checked:
     from ca import clock
     from ca.publication import opening
-    from pki.cli.held import read_held, write_held
+    from pki.cli.held import key_of, read_held, write_held
     from pki.cli.published import check_published, read_anchors, read_bounded
 
     memory = read_held(held, may_be_new=update)
     content, anchors = read_bounded(signed), read_anchors(root)
     claimed = opening.unverified(content)
     wanted, domain = stream or claimed.stream, trust_domain or claimed.trust_domain
-    before = memory.version_of(wanted)
+    key = key_of(domain, wanted)
+    before, numbers = memory.version_of(key), memory.numbers_of(key)
     manifest = opening.open_signed(
         content, anchors, trust_domain=domain, stream=wanted, now=clock.timestamp(), held=before
     )
-    opening.check_numbers(manifest, memory.numbers_of(wanted))
-    files = check_published(manifest, published, memory.numbers_of(wanted), anchors)
+    opening.check_numbers(manifest, numbers)
+    files = check_published(manifest, published, numbers, anchors)
     if held is not None and update:
         write_held(held, memory.after(manifest))
     return _Checked(manifest, files, before.version if before else None, update)

@@ -53,17 +53,18 @@ def history(
 
 def show(
     stream: Stream,
-    version: Annotated[int | None, typer.Argument(help="The newest if left out.")] = None,
+    version: Annotated[int | None, typer.Argument(help="The newest if left out.", min=1)] = None,
     json: Json = False,
 ) -> None:
     """Show what a version says: anchors, CA certificates, lists and their hashes."""
     from ca import clock
     from pki.cli.output import fields, moment, table
-    from pki.client.rest import connect
+    from pki.client.rest import connect, named
     from renewers.distribution.published import manifest_of
 
     with connect() as client:
-        manifest = manifest_of(client.fetch(f"/publications/{stream}" + (f"/{version}" if version else "")))
+        path = named("/publications", stream) + (f"/{version}" if version else "")
+        manifest = manifest_of(client.fetch(path))
     if json:
         typer.echo(manifest.encode().decode())
         return
@@ -94,17 +95,18 @@ def fetch(
     """Fetch a file of a trust bundle as it is published."""
     import sys
 
-    from pki.client.rest import connect
+    from ca import files
+    from pki.client.rest import connect, named
 
     with connect() as client:
         if trust_domain is None:
             streams = [row["stream"] for row in client.get("/streams")["items"]]
             trust_domain = next(name.partition(":")[2] for name in streams if name.startswith("crl:"))
-        content = client.fetch(f"/bundles/{trust_domain}/{file}")
+        content = client.fetch(named(named("/bundles", trust_domain), file))
     if out is None:
         sys.stdout.buffer.write(content)
     else:
-        out.write_bytes(content)
+        files.replace(out, content)
 
 
 def publish(json: Json = False) -> None:

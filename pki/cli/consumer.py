@@ -116,8 +116,7 @@ def acknowledge(
     json: Json = False,
 ) -> None:
     """Say for a consumer that it holds a version. It goes to the ledger under your name."""
-    import time
-
+    from ca import clock
     from pki.cli.output import print_json, say
     from pki.client.rest import connect, named
 
@@ -125,7 +124,7 @@ def acknowledge(
         page = client.get("/publications", stream=stream, cursor=version + 1, limit=1)["items"]
         if not page or page[0]["version"] != version:
             raise typer.BadParameter(f"{stream} has no version {version}", param_hint="VERSION")
-        body = {"stream": stream, "version": version, "sha256": page[0]["sha256"], "at": int(time.time())}
+        body = {"stream": stream, "version": version, "sha256": page[0]["sha256"], "at": clock.timestamp()}
         done = client.post(f"{named('/consumers', name)}/acknowledgements", body)
     if json:
         print_json(done)

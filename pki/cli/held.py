@@ -22,26 +22,32 @@ LARGEST = 1 << 20
 
 @dataclass(frozen=True, slots=True)
 class Memory:
-    """What is remembered, by stream."""
+    """What is remembered, by stream and, where it is another trust domain's stream, by who publishes it."""
 
     versions: dict[str, Held] = field(default_factory=dict)
     numbers: dict[str, dict[str, int]] = field(default_factory=dict)
 
-    def version_of(self, stream: str) -> Held | None:
-        """The version that was accepted last."""
-        return self.versions.get(stream)
+    def version_of(self, key: str) -> Held | None:
+        """The version that was accepted last; see `key_of`."""
+        return self.versions.get(key)
 
-    def numbers_of(self, stream: str) -> dict[str, int]:
+    def numbers_of(self, key: str) -> dict[str, int]:
         """The highest number of each of its lists."""
-        return self.numbers.get(stream, {})
+        return self.numbers.get(key, {})
 
     def after(self, manifest: Manifest) -> Memory:
         """The same with a manifest that was accepted."""
-        numbers = dict(self.numbers_of(manifest.stream))
+        key = key_of(manifest.trust_domain, manifest.stream)
+        numbers = dict(self.numbers_of(key))
         for entry in manifest.lists:
             numbers[entry.key] = max(entry.number, numbers.get(entry.key, 0))
         held = Held(manifest.version, manifest.sha256)
-        return Memory({**self.versions, manifest.stream: held}, {**self.numbers, manifest.stream: numbers})
+        return Memory({**self.versions, key: held}, {**self.numbers, key: numbers})
+
+
+def key_of(trust_domain: str, stream: str) -> str:
+    """Under which key a stream is remembered: two publishers of one stream have versions of their own."""
+    return stream if stream.partition(":")[2] == trust_domain else f"{stream} by {trust_domain}"
 
 
 def read_held(path: Path | None, *, may_be_new: bool) -> Memory:

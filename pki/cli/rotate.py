@@ -43,7 +43,7 @@ def rotate(
                 _preview(preview)
             if plan:
                 return
-        ask(f"rotate {line} so?", yes=yes or json)
+        ask(f"rotate {line} so?", yes=yes)
         started = client.post("/rotations", body)
         if watch:
             started = follow(client, started["id"], is_quiet=json)

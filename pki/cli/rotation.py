@@ -94,7 +94,7 @@ def override(
     """Let it pass a gate without somebody, in writing."""
     from pki.cli.output import ask
 
-    ask(f"{subject} may break when the rotation passes {gate}: go on?", yes=yes or json)
+    ask(f"{subject} may break when the rotation passes {gate}: go on?", yes=yes)
     _steer(rotation, "override", {"gate": gate, "subject": subject, "reason": reason}, json=json)
 
 
@@ -103,7 +103,7 @@ def abort(rotation: Id, reason: Reason, yes: Yes = False, json: Json = False) ->
     """Turn back: before distrust there is a way back at every stage."""
     from pki.cli.output import ask
 
-    ask("what the new CA has signed is replaced again, and the new CA goes: turn back?", yes=yes or json)
+    ask("what the new CA has signed is replaced again, and the new CA goes: turn back?", yes=yes)
     _steer(rotation, "abort", {"reason": reason}, json=json)
 
 
@@ -117,6 +117,8 @@ def follow(client: Client, rotation: int, *, is_quiet: bool) -> dict[str, Any]:
     waiting = ""
     try:
         while True:
+            if client.is_alone:
+                list(client.lines("/renewals/run", {}))
             found: dict[str, Any] = client.get(f"/rotations/{rotation}")
             for step in found["steps"][said:]:
                 if not is_quiet:

@@ -20,7 +20,7 @@ class NeedsRequest(_In):
 
     trust_domains: list[Word] | None = Field(default=None, max_length=50)
     bundle: list[Format] | None = Field(
-        default=None, max_length=16, description="pem, der, pkcs7, pkcs12, spiffe, jwks, hashed"
+        default=None, max_length=16, description="pem, der, pkcs7, pkcs12, spiffe, jwks"
     )
     crl: Format | None = Field(default=None, description="none, complete, shards or delta")
     crl_formats: list[Format] | None = Field(default=None, max_length=8, description="pem, der")

@@ -40,12 +40,11 @@ def cached(
 ) -> Response:
     """The content under a strong ETag; 304 for who has it already (RFC 9110 section 13.1.2)."""
     named = {"ETag": f'"{tag}"', "Cache-Control": f"public, max-age={max_age}", **(headers or {})}
-    if is_held(request, tag):
+    if _is_held(request, tag):
         return Response(status_code=304, headers=named)
     return Response(content, headers=named, media_type=media_type)
 
 
-def is_held(request: Request, tag: str) -> bool:
-    """Whether who asks has this already."""
+def _is_held(request: Request, tag: str) -> bool:
     asked = request.headers.get("if-none-match", "")
     return f'"{tag}"' in (part.strip().removeprefix("W/") for part in asked.split(",")) or asked.strip() == "*"

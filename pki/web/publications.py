@@ -19,7 +19,7 @@ from pki.web.answered_consumers import HoldingView
 from pki.web.arrivals import Arrivals
 from pki.web.context import ProductDep, product_of
 from pki.web.described import bytes_of
-from pki.web.fetched import CRL_TYPE, MAX_AGE, cached, fetched, is_held
+from pki.web.fetched import CRL_TYPE, MAX_AGE, cached, fetched
 from pki.web.views_consumers import holding_view
 from renewers.distribution import acknowledging, formats, published, streams
 
@@ -34,7 +34,6 @@ FILE_TYPES = {
     ".p7b": "application/pkcs7-mime",
     ".json": "application/json",
 }
-Stream = str
 
 
 def arrivals_of(request: Request) -> Arrivals:
@@ -50,25 +49,27 @@ def arrivals_of(request: Request) -> Arrivals:
 )
 async def newest(
     request: Request,
-    stream: Stream,
+    stream: str,
     after: Annotated[int, Query(ge=0, lt=1 << 63, description="The version that is held")] = 0,
     wait: Annotated[float, Query(ge=0, le=60, description="Seconds to wait for a newer one")] = 0,
 ) -> Response:
     """A JWS (RFC 7515) whose payload is the manifest; `trust:DOMAIN` or `crl:DOMAIN`."""
-    if after and wait:
+    row = await asyncio.to_thread(_newest, request, stream)  # first of all: nobody waits for what there is not
+    if wait and row.version <= after:
         await arrivals_of(request).after(stream, after, wait)
-    row = await asyncio.to_thread(_newest, request, stream)
-    headers = {"X-Publication-Version": str(row.version)}
-    if after and row.version <= after:
-        return Response(status_code=304, headers=headers)
+        row = await asyncio.to_thread(_newest, request, stream)
     tag = f"{row.version}-{row.sha256[:16]}"
-    if is_held(request, tag):
+    headers = {"X-Publication-Version": str(row.version)}
+    if row.version <= after:
         return Response(status_code=304, headers={"ETag": f'"{tag}"', **headers})
     return cached(request, row.signed, tag, SIGNED_TYPE, NEWEST_AGE, headers)
 
 
+router.add_api_route("/publications/{stream}", newest, methods=["HEAD"], include_in_schema=False)
+
+
 @fetched(router, "/publications/{stream}/{version}", SIGNED_TYPE, summary="One version of a stream, signed")
-def version(request: Request, stream: Stream, version: int) -> Response:
+def version(request: Request, stream: str, version: int) -> Response:
     """As it was signed; old versions of trust streams stay for ever."""
     if not 0 < version < 1 << 63:
         raise NotFound("there is no such version", code="unknown-publication")

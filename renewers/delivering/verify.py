@@ -24,6 +24,7 @@ from cryptography.x509 import verification
 from ca import clock
 from ca.errors import BadRequest, NotDelivered
 from renewers import handshake
+from renewers.addresses import spoken
 from renewers.discovery.targets import Target, parse
 from renewers.handshake import Presented
 from renewers.plain import one_line
@@ -97,7 +98,7 @@ def look_at(
 
 
 def _judge(where: Target, seen: Presented, expected: Expected, roots: Sequence[bytes] | None) -> None:
-    place = handshake.spoken(where.host, where.port)
+    place = spoken(where.host, where.port)
     shown = sha256(seen.chain[0]).hexdigest()
     if shown != expected.sha256:
         if shown == expected.old_sha256:

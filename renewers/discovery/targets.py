@@ -15,8 +15,7 @@ from ipaddress import IPv4Network, IPv6Network, ip_network
 from types import MappingProxyType
 
 from ca.errors import BadRequest, TooLarge
-from renewers.addresses import as_address, why_not
-from renewers.handshake import spoken
+from renewers.addresses import as_address, spoken, why_not
 
 DEFAULT_PORTS = MappingProxyType({"tls": 443, "smtp": 25, "imap": 143, "postgresql": 5432})
 MOST = 100_000

@@ -13,8 +13,9 @@ from contextlib import suppress
 from selectors import EVENT_READ, EVENT_WRITE, BaseSelector
 
 from ca.errors import Misconfigured, NotDelivered
+from renewers.addresses import spoken
 from renewers.discovery.targets import Target
-from renewers.handshake import CHUNK, FAREWELL, Conversation, Presented, not_connected, our_name, spoken, timed_out
+from renewers.handshake import CHUNK, FAREWELL, Conversation, Presented, not_connected, our_name, timed_out
 
 
 class Visit:

@@ -10,13 +10,13 @@ import json
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import BindParameter, Connection, bindparam, select
+from sqlalchemy import BindParameter, Connection, bindparam, func, select
 from sqlmodel import col
 
 from ca.x509 import names
 from ca.x509.names import Name
 from renewers.lifecycle import Lifecycle
-from renewers.models import Lineage, Renewal, Tracked, TrackedName
+from renewers.models import Lineage, Renewal, Replacement, ReplacementItem, Tracked, TrackedName
 from renewers.timing import lead_time, windows
 from renewers.timing.lead_time import Milestones
 
@@ -32,6 +32,8 @@ class Situation:
     current: Any | None
     current_names: frozenset[str]
     open: Any | None
+    replacing_since: int | None = None
+    """When the turn of its current certificate came in a mass replacement that is open; None if there is none."""
 
     @property
     def names(self) -> tuple[Name, ...]:
@@ -64,11 +66,12 @@ def situation(connection: Connection, lineage_id: int) -> Situation | None:
     lineage = connection.execute(_LINEAGE, of).first()
     if lineage is None:
         return None
-    current, known = None, frozenset[str]()
+    current, known, since = None, frozenset[str](), None
     if lineage.current_id is not None:
         current = connection.execute(_CURRENT, {"which": lineage.current_id}).first()
         known = frozenset(connection.execute(_NAMES, {"which": lineage.current_id}).scalars())
-    return Situation(lineage, current, known, connection.execute(_OPEN, of).first())
+        since = connection.execute(_REPLACING, {"which": lineage_id, "present": lineage.current_id}).scalar()
+    return Situation(lineage, current, known, connection.execute(_OPEN, of).first(), since)
 
 
 # Made once: every step of every renewal asks for these.
@@ -77,10 +80,18 @@ _LINEAGE = select(Lineage).where(col(Lineage.id) == _WHICH)
 _CURRENT = select(Tracked).where(col(Tracked.id) == _WHICH)
 _NAMES = select(col(TrackedName.name)).where(col(TrackedName.tracked_id) == _WHICH)
 _OPEN = select(Renewal).where(col(Renewal.lineage_id) == _WHICH, col(Renewal.state) == "open")
+_REPLACING = (
+    select(func.max(col(ReplacementItem.changed_at)))
+    .join(Replacement, col(Replacement.id) == col(ReplacementItem.replacement_id))
+    .where(col(ReplacementItem.lineage_id) == _WHICH, col(ReplacementItem.tracked_id) == bindparam("present"))
+    .where(col(ReplacementItem.state) == "renewing", col(Replacement.state) == "open")
+)
 
 
 def due(connection: Connection, found: Situation, lifecycle: Lifecycle, now: int) -> Due:
     """When a lineage that we renew is to be renewed, and why."""
+    if found.replacing_since is not None:
+        return Due(now, "replacement")
     if found.open is not None:
         return Due(now, found.open.reason)
     if found.current is None:

@@ -88,9 +88,10 @@ def now(lifecycle: Lifecycle, caller: Caller, lineage_id: int, *, reason: str = 
 
 
 def _under_way(lifecycle: Lifecycle, found: Situation, reason: str, claim: Claim | None) -> int:
-    """The renewal that was begun, if it is for the names that are wanted now; else a new one."""
+    """The renewal that was begun, if it is for the names that are wanted now and its key may serve; else a new one."""
     if found.open is not None and set(read_request(found.open.csr).names) == set(found.wanted):
-        return int(found.open.id)
+        if found.open.key_made_at >= (found.replacing_since or 0):
+            return int(found.open.id)
     return _begin(lifecycle, found, reason, claim)
 
 
@@ -129,9 +130,12 @@ def purpose(lineage_id: int) -> str:
 
 
 def _key(lifecycle: Lifecycle, found: Situation, moment: int) -> tuple[PrivateKey, int]:
-    """A new key; the last one again where the lineage lets a key serve several certificates and it is young enough."""
+    """A new key; the last one again where the lineage lets a key serve several certificates and it is young enough.
+
+    In a mass replacement it is always a new one.
+    """
     lineage = found.lineage
-    if lineage.key_age > 0 and lineage.current_id is not None:
+    if lineage.key_age > 0 and lineage.current_id is not None and found.replacing_since is None:
         last = (
             select(col(Renewal.sealed_key), col(Renewal.key_made_at))
             .where(col(Renewal.tracked_id) == lineage.current_id, col(Renewal.sealed_key).is_not(None))

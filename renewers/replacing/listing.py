@@ -71,23 +71,22 @@ def pages(connection: Connection, resolved: Resolved) -> Iterator[Page]:
             after = page.last
 
 
-def read(
-    connection: Connection, resolved: Resolved, road: str, after: int, until: int | None = None
-) -> Page | None:
+def read(connection: Connection, resolved: Resolved, road: str, after: int, until: int | None = None) -> Page | None:
     """The next window along a road; None at its end."""
     window = select(col(Tracked.id)).where(resolved.roads[road], col(Tracked.id) > after)
     if until is not None:
         window = window.where(col(Tracked.id) <= until)
     ids = connection.execute(window.order_by(col(Tracked.id)).limit(WINDOW)).scalars().all()
-    if not ids:
+    last = ids[-1] if ids else None
+    if last is None:
         return None
-    within = col(Tracked.id) > after, col(Tracked.id) <= ids[-1]
+    within = col(Tracked.id) > after, col(Tracked.id) <= last
     query = leaves.joined(*_COLUMNS).where(resolved.roads[road], *within, *resolved.filters())
     rows = connection.execute(query.where(leaves.is_standing(clock.timestamp()))).all()
     if resolved.owner_id is not None:
         answers = owners_of(connection, rows)
         rows = [row for row in rows if _is_theirs(answers[row.id], resolved.owner_id)]
-    return Page(list(_weighed(connection, rows)), ids[-1])
+    return Page(list(_weighed(connection, rows)), last)
 
 
 def renewer(mode: str | None, requested_by: str | None) -> str:
@@ -183,4 +182,4 @@ def _counted(connection: Connection, column: Any, values: Any, *where: Any) -> d
     if not values:
         return {}
     query = select(column, func.count()).where(column.in_(list(values)), *where).group_by(column)
-    return {value: count for value, count in connection.execute(query)}
+    return {row[0]: row[1] for row in connection.execute(query)}

@@ -65,6 +65,15 @@ def check(plan: ReplacementPlan) -> None:
         raise PolicyRefusal(found)
 
 
+def written(reason: str) -> str:
+    """A reason that somebody gave in writing, as it is kept. `PolicyRefusal` if it is none."""
+    text = one_line(reason, LONGEST_REASON)
+    if len(text) < SHORTEST_REASON:
+        message = f"this has to be said in writing, in at least {SHORTEST_REASON} characters"
+        raise PolicyRefusal([Reason("reason-missing", message)], hint='--reason "..."')
+    return text
+
+
 def objections(plan: ReplacementPlan) -> Iterator[Reason]:
     """What is wrong with a plan whatever it is about."""
     if not SHORTEST_REASON <= len(one_line(plan.reason, LONGEST_REASON + 1)) <= LONGEST_REASON:

@@ -135,13 +135,13 @@ class Resolved:
             found.append(_at_host(said.host))
         return found
 
-    def replaces(self, before: Any, after: Any) -> bool:
-        """Whether one row of `Tracked` is a replacement of another: with a new key, and nothing of what is wrong."""
+    def replaces(self, before: bytes | None, after: Any) -> bool:
+        """Whether something tracked replaces what had a key (its SHA-256): with another, and nothing that is wrong."""
         if after.issuer in self.outgoing or after.spki_sha256 in self.keys:
             return False
         if self.selection.key_type is not None and after.key_type == self.selection.key_type:
             return False
-        return bool(after.spki_sha256 != before.spki_sha256)
+        return bool(after.spki_sha256 != before)
 
 
 def resolve(lifecycle: Lifecycle, connection: Connection, selection: Selection) -> Resolved:

@@ -15,7 +15,6 @@ from sqlalchemy import bindparam, select, update
 from sqlmodel import col
 
 from ca import clock, revocation
-from ca.access import Caller, Role
 from ca.models import Revocation
 from ca.store import Transaction
 from ca.x509.revocation_list import RevocationReason
@@ -27,14 +26,13 @@ from renewers.lifecycle import Lifecycle
 from renewers.models import Lineage, ReplacementItem, Tracked, Work
 from renewers.replacing import listing
 from renewers.replacing.order import OTHERS
-from renewers.replacing.underway import ENDED, RENEWING, WAITING, Underway
+from renewers.replacing.underway import BY, ENDED, RENEWING, WAITING, Underway
 from renewers.work import Claim
 
 BURST = 5
 """Seconds of the pace that may be made up for."""
 MOST = 500
 """Turns in one transaction."""
-_BLOCKER = Caller("system:replacing", Role.OPERATOR)
 
 _OF_IT = col(ReplacementItem.replacement_id) == bindparam("of"), col(ReplacementItem.tracked_id) == bindparam("which")
 _CHANGE = (
@@ -135,7 +133,7 @@ def _block(lifecycle: Lifecycle, rows: Sequence[Any]) -> None:
     """A key that is in the wrong hands is certified no more, whoever asks."""
     for spki in {row.spki_sha256 for row in rows if row.spki_sha256 is not None}:
         if not revocation.is_blocked(lifecycle.installation, spki):
-            revocation.block_key(lifecycle.installation, _BLOCKER, spki, RevocationReason.KEY_COMPROMISE.word)
+            revocation.block_key(lifecycle.installation, BY, spki, RevocationReason.KEY_COMPROMISE.word)
 
 
 @dataclass(frozen=True, slots=True)

@@ -99,7 +99,7 @@ def progress(connection: Connection, replacement_id: int) -> Progress:
     if known is None:
         raise NotFound(f"there is no replacement {replacement_id}", code="unknown-replacement")
     of_it = select(col(ReplacementItem.state), func.count()).where(col(ReplacementItem.replacement_id) == known.id)
-    counts = {state: count for state, count in connection.execute(of_it.group_by(col(ReplacementItem.state)))}
+    counts = {row[0]: row[1] for row in connection.execute(of_it.group_by(col(ReplacementItem.state)))}
     foreign = 0
     if known.revokes:
         proved = col(ReplacementItem.state) == VERIFIED, col(ReplacementItem.note) == FOREIGN

@@ -1,23 +1,24 @@
 """Having everything replaced that the old CAs have issued: the seam between a rotation and mass replacement.
 
 A rotation begins one replacement for each way that it goes, and finds it again by the rotation's id. What the
-replacement does, how fast and in which order is `renewers/models/rotating.py`'s `Replacement` and whoever works on it.
+replacement does, how fast and in which order is told in `renewers/replacing/replacement.py`.
 """
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 
-from sqlalchemy import Connection, func, insert, select, update
+from sqlalchemy import Connection, select, update
 from sqlmodel import col
 
 from ca import clock
-from ca.ledger import log
 from ca.store import Transaction
 from renewers import work
 from renewers.lifecycle import Lifecycle
-from renewers.models import Replacement, ReplacementItem
+from renewers.models import Replacement
+from renewers.replacing import replacement
+from renewers.replacing.plans import COMPROMISED_DEADLINE, ReplacementPlan
+from renewers.replacing.selection import Selection
 from renewers.rotation.underway import BY, Underway
 
 KIND = "replace"
@@ -31,32 +32,24 @@ class Progress:
     state: str
     total: int
     pending: int
-    """Those that are to be replaced yet."""
+    """Those that have not come to their end: replaced, verified and, if that was asked for, revoked."""
 
 
 def begin(lifecycle: Lifecycle, rotation: Underway) -> int:
     """Have everything beneath the outgoing CAs replaced; what was begun already is found again."""
-    policy, moment = rotation.policy, clock.timestamp()
-    row = {
-        "rotation_id": rotation.id,
-        "state": OPEN,
-        "selection": json.dumps({"authorities": list(rotation.outgoing)}),
-        "reason": rotation.reason,
-        "per_minute": policy.per_minute,
-        "revokes": policy.revokes and not rotation.is_reverting,
-        "counts": "{}",
-        "started_at": moment,
-        "started_by": BY.identity,
-    }
+    policy = rotation.policy
+    revokes = policy.revokes and not rotation.is_reverting
+    plan = ReplacementPlan(
+        selection=Selection(authorities=rotation.outgoing),
+        reason=rotation.reason,
+        per_minute=policy.per_minute,
+        revokes=revokes,
+        deadline=COMPROMISED_DEADLINE if revokes and rotation.is_compromise else None,
+    )
 
     def unit(tx: Transaction) -> int:
-        if (known := find(tx.connection, rotation)) is not None:
-            return known
-        made = int(tx.execute(insert(Replacement).values(**row).returning(col(Replacement.id))).scalar_one())
-        details = {"authorities": list(rotation.outgoing), "rotation": rotation.id}
-        log.append(tx, "replacement-begun", str(made), BY.identity, **details)
-        work.schedule(tx, KIND, str(made), moment)
-        return made
+        known = find(tx.connection, rotation)
+        return known if known is not None else replacement.write_down(tx, BY, plan, rotation.id)
 
     return lifecycle.store.write(unit)
 
@@ -83,6 +76,5 @@ def progress(connection: Connection, rotation: Underway) -> Progress | None:
     if known is None:
         return None
     state = connection.execute(select(col(Replacement.state)).where(col(Replacement.id) == known)).scalar_one()
-    groups = select(col(ReplacementItem.state), func.count()).where(col(ReplacementItem.replacement_id) == known)
-    counts = {row[0]: row[1] for row in connection.execute(groups.group_by(col(ReplacementItem.state)))}
-    return Progress(state, sum(counts.values()), counts.get("waiting", 0) + counts.get("renewing", 0))
+    account = replacement.progress(connection, known)
+    return Progress(state, account.total, account.left)

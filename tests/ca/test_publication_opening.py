@@ -106,6 +106,9 @@ def test_another_stream_or_trust_domain_is_refused() -> None:
     assert refused(SIGNED, trust_domain="other.internal", stream="trust:other.internal") == "untrusted-manifest"
     theirs = replace(MANIFEST, stream="trust:other.internal", trust_domain="other.internal")
     assert refused(WORLD.sign(theirs)) == "wrong-stream"
+    assert refused(WORLD.sign(theirs), stream="trust:other.internal") == "wrong-stream", "ours does not speak for them"
+    about_them = replace(MANIFEST, stream="trust:other.internal")
+    assert opened(WORLD.sign(about_them), [WORLD.root], stream="trust:other.internal") == about_them
 
 
 def test_what_has_expired_is_refused() -> None:
@@ -181,10 +184,12 @@ def test_a_signer_without_extended_key_usage_will_do() -> None:
 
 
 def test_a_signer_on_another_curve_is_refused() -> None:
-    leaf = make("", rig.pooled_key(KeyType.P384), WORLD.issuing, is_ca=False, names=[URI(NAME)])
-    assert not jws.read(SIGNED).is_signed_by(leaf.certificate.public_key())
-    outer = json.loads(SIGNED) | {"protected": encode(header_of([leaf.der, WORLD.issuing.der]))}
-    assert refused(joined(outer)) == "untrusted-manifest"
+    """Whatever fits into 64 bytes: ES256 is P-256 alone (RFC 7518 section 3.4)."""
+    key = ec.generate_private_key(ec.SECP256K1())
+    leaf = make("", key, WORLD.issuing, is_ca=False, names=[URI(NAME)])  # type: ignore[arg-type]
+    header, payload = encode(header_of([leaf.der, WORLD.issuing.der])), encode(MANIFEST.encode())
+    signature = encode(raw_signature(key, f"{header}.{payload}"))
+    assert refused(joined({"payload": payload, "protected": header, "signature": signature})) == "untrusted-manifest"
 
 
 URI_BELOW = x509.NameConstraints([URI(DOMAIN)], None)

@@ -25,6 +25,7 @@ import httpx
 from pki.initialise import InitPlan, initialise
 from tests import peer
 from tests.flows.mesh_clients import Tally
+from tests.mosquitto import Tls, mosquitto
 
 DOMAIN = "example.internal"
 PATIENCE = 180.0
@@ -251,8 +252,7 @@ def until(done: Callable[[], bool], what: Callable[[], str], seconds: float = PA
 def _populate(found: Mesh, clients: int) -> dict[str, str]:
     for name, protocol in (("web-1", "https"), ("web-2", "https"), ("broker-1", "mqtts")):
         place = Place(name, found.home / name, protocol, peer.free_port())
-        needs = {"bundle": ["pem", "hashed"]} if protocol == "mqtts" else {}
-        found.keep(place, names=[f"dns:{place.server_name}"], profile="server", needs=needs)
+        found.keep(place, names=[f"dns:{place.server_name}"], profile="server")
     secrets = {}
     for number in range(1, clients + 1):
         place = Place(f"client-{number}", found.home / f"client-{number}")
@@ -276,10 +276,9 @@ def _start_servers(found: Mesh) -> None:
 
 
 def _start_broker(found: Mesh, place: Place) -> None:
-    from tests.mosquitto import Tls, mosquitto
-
-    live = place.trust / "live"
-    tls = Tls(place.certificate / "live/fullchain.pem", place.certificate / "live/key.pem", live, live / "crl.pem")
+    certificate, trust = place.certificate / "live", place.trust / "live"
+    # With a crlfile, a SIGHUP has it read all four again; without one it would keep trusting what was taken out.
+    tls = Tls(certificate / "fullchain.pem", certificate / "key.pem", trust / "bundle.pem", trust / "crl.pem")
     running = found.stack.enter_context(mosquitto(place.home / "run", tls=tls, port=place.port))
     (place.home / "pid").write_text(str(running.process.pid))
 

@@ -109,7 +109,7 @@ def _pem(leaf: Made) -> bytes:
 
 
 @contextmanager
-def world(home: Path, *, with_list: bool) -> Iterator[World]:
+def world(home: Path, *, with_list: bool, by_name: bool = False) -> Iterator[World]:
     """A broker that trusts the first root, whose client certificates are `old` and `stolen`; `new` is of the second."""
     roots = make(subject="Root One", is_ca=True), make(subject="Root Two", is_ca=True)
     leaves = {"old": make("old", issuer=roots[0]), "stolen": make("stolen", issuer=roots[0])}
@@ -124,14 +124,16 @@ def world(home: Path, *, with_list: bool) -> Iterator[World]:
     found.trust(0)
     found.revoke(1)
     crl = home / "crl.pem" if with_list else None
-    with mosquitto(home, tls=Tls(home / "broker.pem", home / "broker.pem", home / "ca.pem", crl)) as found.broker:
+    certificate = home / "broker.pem"
+    tls = Tls(certificate, certificate, home / "ca.pem", crl, names_by_certificate=by_name)
+    with mosquitto(home, tls=tls) as found.broker:
         yield found
 
 
-@pytest.fixture
-def listed(tmp_path: Path) -> Iterator[World]:
-    """With a `crlfile`."""
-    with world(tmp_path, with_list=True) as found:
+@pytest.fixture(params=[False, True], ids=["anybody", "by-name"])
+def listed(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[World]:
+    """With a `crlfile`; clients are called what their certificates say, or nothing."""
+    with world(tmp_path, with_list=True, by_name=request.param) as found:
         yield found
 
 

@@ -167,6 +167,15 @@ def test_a_replay_is_found_by_who_remembers(consumer: Consumer) -> None:
         assert consumer.refused("trust.jws", *held) == "bad-held"
 
 
+def test_another_trust_domains_stream_is_remembered_apart(consumer: Consumer) -> None:
+    """We publish its anchors beside its own publisher: two sequences of versions."""
+    consumer.publish(trust(300, stream="trust:other.internal"), "other.jws")
+    consumer.verify("other.jws", "--held", "held.json", "--update")
+    assert consumer.json("trust.jws", "--held", "held.json", "--update")["held_before"] is None
+    assert set(consumer.memory["versions"]) == {STREAM, f"trust:other.internal by {DOMAIN}"}
+    assert consumer.json("other.jws", "--held", "held.json")["held_before"] == 300
+
+
 def test_lists_are_found_by_their_bytes_or_their_names(consumer: Consumer) -> None:
     """DER under their names, PEM in one file; older ones, shorter files and other lists are told apart."""
     complete, root, delta, shard = crl(7), crl(5, WORLD.root), crl(8, base=7), crl(4, shard=3)
