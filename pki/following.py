@@ -155,7 +155,7 @@ def _put(plan: Following, manifests: Mapping[str, Manifest], files: Mapping[str,
 
 
 def _acknowledge(plan: Following, manifest: Manifest) -> bool:
-    """Tell the installation; False if it does not hear: it is told with the next version, and sees us late till then."""
+    """Tell the installation; False if it does not hear: it is told with the next version, and we are late till then."""
     assert plan.secret is not None
     said = {"consumer": plan.consumer, "stream": manifest.stream, "version": manifest.version}
     now = clock.timestamp()

@@ -538,6 +538,7 @@ def test_private_keys_sign_in_a_handful_of_places() -> None:
         "ca.founding.self_signed",
         "ca.keys.algorithms.SignatureScheme.sign",
         "ca.ledger.checkpoint.sign_head",
+        "ca.publication.jws.enclose",
         "ca.signing.seal",
         "ca.x509.request.make_request",
         "renewers.issuers.memory.MemoryIssuer._sign",

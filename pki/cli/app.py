@@ -28,6 +28,7 @@ from pki.cli import (
     owner,
     profile,
     renew,
+    replace,
     rotate,
     rotation,
     serve,
@@ -76,6 +77,7 @@ consumer.app.command("add")(consumer_plan.add)
 consumer.app.command("change")(consumer_plan.change)
 app.add_typer(consumer.app, name="consumer")
 app.add_typer(rotation.app, name="rotation")
+app.add_typer(replace.app, name="replace")
 bundle.app.command("list")(bundle_streams.listing)
 bundle.app.command("history")(bundle_streams.history)
 bundle.app.command("show")(bundle_streams.show)

@@ -32,6 +32,7 @@ from pki.web.api import (
     profiles,
     publications,
     renewals,
+    replacements,
     rotations,
     scans,
     tokens,
@@ -49,7 +50,7 @@ from pki.web.problems import on_any_error, on_http_error, on_our_error, on_valid
 API = "/api/v1"
 NOUNS = (
     *(certificates, authorities, profiles, tokens, ledger, keys),
-    *(consumers, publications, rotations),
+    *(consumers, publications, rotations, replacements),
     *(owners, tracked, endpoints, scans, lineages, renewals, destinations, issuers, alarms, events),
 )
 OPENAPI = f"{API}/openapi.json"
@@ -64,8 +65,8 @@ def create_app(product: Product) -> ASGIApp:
         api.include_router(module.router)
     app.include_router(certificates.hot, prefix=API)
     app.include_router(api)
+    app.include_router(fetched_publications.router)  # first: `NAME.delta.crl` is not the list of `NAME.delta`
     app.include_router(public.router)
-    app.include_router(fetched_publications.router)
     app.add_api_route(
         "/metrics",
         metrics,
@@ -83,8 +84,8 @@ def create_app(product: Product) -> ASGIApp:
 def create_public_app(product: Product) -> ASGIApp:
     """What the plain listener serves: nothing secret, nothing that changes anything."""
     app = _bare(product, "Certwright, public", None)
+    app.include_router(fetched_publications.router)  # first: `NAME.delta.crl` is not the list of `NAME.delta`
     app.include_router(public.router)
-    app.include_router(fetched_publications.router)
     return BodyLimit(PlainPath(app), product.settings.limits.body_bytes)
 
 

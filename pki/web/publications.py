@@ -91,7 +91,7 @@ def bundle_file(request: Request, trust_domain: str, file: str) -> Response:
     return cached(request, content, found, kind, NEWEST_AGE, {"X-Publication-Version": str(row.version)})
 
 
-@fetched(router, "/delta/{authority}.crl", CRL_TYPE, summary="The delta CRL of an authority, DER")
+@fetched(router, "/crl/{authority}.delta.crl", CRL_TYPE, summary="The delta CRL of an authority, DER")
 def delta_crl(request: Request, authority: str) -> Response:
     """What was revoked since the complete list that it names (RFC 5280 section 5.2.4)."""
     installation = product_of(request).installation

@@ -138,7 +138,7 @@ def _judge_ends(tx: Transaction, seen: Sequence[Any], standing: Sequence[str]) -
         is_over = row.expires_at <= clock.timestamp()
         verb = "has ended" if is_over else "ends soon"
         message = f"version {row.version} of {stream} {verb}, and no newer one was published"
-        hint = "does the schedule run, and do the CAs' keys answer? certwright bundle list, certwright crl list"
+        hint = "does the schedule run, and do the CAs' keys answer? certwright bundle list, certwright ca crl"
         severity = "critical" if is_over else "warning"
         changed += alarms.raise_alarm(tx, Trouble(LATE_ALARM, stream, severity, message, hint))
     for subject in standing:

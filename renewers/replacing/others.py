@@ -23,7 +23,7 @@ from renewers.lifecycle import Lifecycle
 from renewers.models import Alarm, Lineage, ReplacementItem, Tracked
 from renewers.replacing import listing, settling, turns
 from renewers.replacing.order import OTHERS
-from renewers.replacing.underway import ENDED, REPLACED, WAITING, WAITS_ALARM, Underway
+from renewers.replacing.underway import ENDED, REPLACED, WAITING, WAITS_ALARM, Underway, subject
 from renewers.rotation import leaves
 from renewers.telling import alarms
 from renewers.telling.alarms import Trouble
@@ -115,10 +115,10 @@ def say(lifecycle: Lifecycle, claim: Claim, replacing: Underway) -> Underway:
 
 def hush(tx: Transaction, replacement_id: int, but: set[str] | frozenset[str] = frozenset()) -> None:
     """Take back the alarms of a replacement, but for those about these subjects."""
-    of_it = col(Alarm.kind) == WAITS_ALARM, col(Alarm.subject).like(f"replacement {replacement_id}: %")
-    for subject in tx.execute(select(col(Alarm.subject)).where(*of_it)).scalars().all():
-        if subject not in but:
-            alarms.clear_alarm(tx, WAITS_ALARM, subject)
+    of_it = col(Alarm.kind) == WAITS_ALARM, col(Alarm.subject).like(f"{subject(replacement_id)} %")
+    for known in tx.execute(select(col(Alarm.subject)).where(*of_it)).scalars().all():
+        if known not in but:
+            alarms.clear_alarm(tx, WAITS_ALARM, known)
 
 
 def by_owner(lifecycle: Lifecycle, replacing: Underway) -> Mapping[int | None, tuple[Ownership, list[str]]]:
@@ -149,4 +149,4 @@ def _trouble(replacing: Underway, whose: Ownership, shown: Sequence[str]) -> Tro
     hint = f"renew them with new keys: {replacing.reason}"
     severity = "warning" if replacing.policy.deadline_at is None else "error"
     owner_id = None if whose.owner is None else whose.owner.id
-    return Trouble(WAITS_ALARM, f"replacement {replacing.id}: {name}", severity, message, hint, owner_id)
+    return Trouble(WAITS_ALARM, f"{subject(replacing.id)} {name}", severity, message, hint, owner_id)

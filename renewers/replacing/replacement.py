@@ -7,6 +7,7 @@ decided only when, and that the key is a new one. Read `underway.py` for the wor
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -61,9 +62,10 @@ def begin(lifecycle: Lifecycle, caller: Caller, plan: ReplacementPlan, *, rotati
         if plan.revocation_reason is RevocationReason.KEY_COMPROMISE:
             caller.must(Operation.BLOCK_KEYS)
     plans.check(plan)
+    exact = dataclasses.replace(plan, selection=selection.pinned(lifecycle, plan.selection))
     with lifecycle.store.read() as connection:
-        selection.resolve(lifecycle, connection, plan.selection)
-    return lifecycle.store.write(lambda tx: write_down(tx, caller, plan, rotation_id))
+        selection.resolve(lifecycle, connection, exact.selection)
+    return lifecycle.store.write(lambda tx: write_down(tx, caller, exact, rotation_id))
 
 
 def write_down(tx: Transaction, caller: Caller, plan: ReplacementPlan, rotation_id: int | None) -> int:
@@ -86,9 +88,9 @@ def write_down(tx: Transaction, caller: Caller, plan: ReplacementPlan, rotation_
     made = int(tx.execute(insert(Replacement).values(**row).returning(col(Replacement.id))).scalar_one())
     details = {"selection": json.loads(row["selection"]), "reason": row["reason"], "per_minute": plan.per_minute}
     more = {"revokes": plan.revokes, "policy": json.loads(row["policy"]), "rotation": rotation_id}
-    log.append(tx, "replacement-begun", str(made), caller.identity, **details, **more)
+    log.append(tx, "replacement-begun", underway.subject(made), caller.identity, **details, **more)
     message = f"replacement {made} has begun: {row['reason']}"
-    events.record(tx, "replacement-begun", str(made), message, severity="warning", **details)
+    events.record(tx, "replacement-begun", underway.subject(made), message, severity="warning", **details)
     work.schedule(tx, KIND, str(made), moment)
     return made
 
@@ -160,7 +162,9 @@ def failed(_lifecycle: Lifecycle, tx: Transaction, claim: Claim, error: Exceptio
     message = f"replacement {claim.subject} fails: {work.describe(error)}"
     severity = "error" if result.next_at is not None else "critical"
     hint = getattr(error, "hint", None) or "nothing more is replaced until the cause is mended"
-    alarms.raise_alarm(tx, Trouble(FAILING_ALARM, claim.subject, severity, message, hint, since=result.since))
+    alarms.raise_alarm(
+        tx, Trouble(FAILING_ALARM, underway.subject(int(claim.subject)), severity, message, hint, since=result.since)
+    )
     return result
 
 
@@ -170,10 +174,10 @@ def close(tx: Transaction, replacement_id: int, state: str, counts: Progress, by
     values = {"state": state, "counts": json.dumps(account, sort_keys=True), "ended_at": clock.timestamp()}
     tx.execute(update(Replacement).where(col(Replacement.id) == replacement_id).values(**values))
     others.hush(tx, replacement_id)
-    alarms.clear_alarm(tx, FAILING_ALARM, str(replacement_id))
-    log.append(tx, f"replacement-{state}", str(replacement_id), by, counts=account, **more)
+    alarms.clear_alarm(tx, FAILING_ALARM, underway.subject(replacement_id))
+    log.append(tx, f"replacement-{state}", underway.subject(replacement_id), by, counts=account, **more)
     message = f"replacement {replacement_id} is {state}: {counts.total - counts.left} of {counts.total} accounted for"
-    events.record(tx, f"replacement-{state}", str(replacement_id), message, counts=account, **more)
+    events.record(tx, f"replacement-{state}", underway.subject(replacement_id), message, counts=account, **more)
 
 
 @dataclass(frozen=True, slots=True)
@@ -219,7 +223,7 @@ def _finish(tx: Transaction, claim: Claim, replacing: Underway) -> None:
 
 def _again(tx: Transaction, claim: Claim, replacing: Underway, wait: int, *, has_moved: bool) -> None:
     work.settle(tx, claim, again_at=clock.timestamp() + wait)
-    alarms.clear_alarm(tx, FAILING_ALARM, str(replacing.id))
+    alarms.clear_alarm(tx, FAILING_ALARM, underway.subject(replacing.id))
     if has_moved:
         _tell_rotation(tx, replacing)
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, or_, select, true
@@ -142,6 +142,13 @@ class Resolved:
         if self.selection.key_type is not None and after.key_type == self.selection.key_type:
             return False
         return bool(after.spki_sha256 != before)
+
+
+def pinned(lifecycle: Lifecycle, selection: Selection) -> Selection:
+    """The same with generations of authorities where lines were named: what a line means changes with time."""
+    authorities = lifecycle.installation.authorities
+    names = dict.fromkeys(authorities.get(name).name for name in selection.authorities)
+    return replace(selection, authorities=tuple(names))
 
 
 def resolve(lifecycle: Lifecycle, connection: Connection, selection: Selection) -> Resolved:

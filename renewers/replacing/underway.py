@@ -70,6 +70,11 @@ class Progress:
     """Those that are in no state that we know: none, ever."""
 
 
+def subject(replacement_id: int) -> str:
+    """How the ledger, events and alarms name it."""
+    return f"replacement:{replacement_id}"
+
+
 def load(connection: Connection, replacement_id: int) -> Underway | None:
     """A replacement; None if there is none."""
     row = connection.execute(select(Replacement).where(col(Replacement.id) == replacement_id)).first()

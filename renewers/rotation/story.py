@@ -25,7 +25,7 @@ from renewers.telling import alarms
 from renewers.telling.alarms import Trouble
 from renewers.work import Claim, Failed
 
-SOON, LATER = 2, 60
+SOON, LATER = 2, 15
 """Seconds until it looks again: for what we make ourselves, and for what others have to do. Proof hurries it."""
 LONGEST = 3600
 """Seconds between two attempts at what fails, at most: a CA's end does not wait."""

@@ -36,7 +36,16 @@ from ca.access import Role
 from ca.issuance import Issued
 from ca.keys import sealed, software
 from ca.keys.algorithms import PrivateKey
-from ca.models import ApiToken, Authority, BlockedKey, Certificate, Intent, LedgerEntry, Revocation
+from ca.models import (
+    ApiToken,
+    Authority,
+    BlockedKey,
+    Certificate,
+    CrossCertificate,
+    Intent,
+    LedgerEntry,
+    Revocation,
+)
 from ca.tokens import Grant, create_token
 from ca.x509.bundle import pem_certificate, pem_chain
 from pki.initialise import InitPlan, initialise
@@ -45,14 +54,23 @@ from pki.web.app import create_app
 from pki.web.identity import CERTIFICATE, LOCAL
 from renewers.models import (
     Alarm,
+    Consumer,
     Delivery,
     Destination,
     Endpoint,
     Event,
+    ForeignAnchor,
+    Holding,
+    Latency,
     Lineage,
+    Override,
     Owner,
     OwnerClaim,
+    Publication,
     Renewal,
+    Replacement,
+    Rotation,
+    RotationStep,
     Tracked,
     Work,
 )
@@ -61,8 +79,9 @@ from tests import peer, rig
 API = "/api/v1"
 PROBLEM = "application/problem+json"
 TABLES = (
-    *(Certificate, Intent, Revocation, ApiToken, Authority, BlockedKey, LedgerEntry),
+    *(Certificate, Intent, Revocation, ApiToken, Authority, BlockedKey, LedgerEntry, CrossCertificate),
     *(Owner, OwnerClaim, Lineage, Tracked, Endpoint, Destination, Delivery, Renewal, Work, Alarm, Event),
+    *(Consumer, Holding, Latency, Publication, ForeignAnchor, Rotation, RotationStep, Override, Replacement),
 )
 MAIN = (sys.executable, "-c", "from pki.cli import main; main()")
 """The command, as its entry point starts it."""

@@ -501,10 +501,10 @@ def test_a_cas_subject_has_no_control_characters(admin: httpx.Client) -> None:
     ("body", "code"), [({"state": "gone"}, "bad-state"), ({"state": ""}, "bad-request"), ({}, "bad-request")]
 )
 def test_a_state_that_is_none_is_refused(admin: httpx.Client, body: Any, code: str) -> None:
-    """Only the four states exist."""
+    """Only the five states exist."""
     document = problem(admin.post(f"{API}/authorities/issuing-1/state", json=body), 400, code)
     if code == "bad-state":
-        assert document["hint"] == "prepared, active, tainted, retired"
+        assert document["hint"] == "prepared, active, tainted, distrusted, retired"
 
 
 def _foreign_root(place: int = 20) -> dict[str, Any]:
@@ -929,12 +929,14 @@ def test_every_request_model_refuses_unknown_keys(described: dict[str, Any]) -> 
                 assert {"maxLength", "pattern", "enum"} & set(option), (name, field)
             for option in (o for o in options if o.get("type") == "array"):
                 assert "maxItems" in option, (name, field)
-    assert len(bodies) == 26
+    assert len(bodies) == len(BODIES)
     assert wanted == {
         *("AuthorityImport", "AuthorityRequest", "BlockRequest", "CertificateFilter", "IssueRequest", "RenewRequest"),
         *("RevokeManyRequest", "RevokeRequest", "StateRequest", "TokenRequest", "VerifyRequest"),
         *("AssignRequest", "ClaimRequest", "DestinationChange", "DestinationRequest", "ImportItem", "ImportRequest"),
         *("LineageChange", "LineageRequest", "Nothing", "OwnerChange", "OwnerRequest", "ScanRequest"),
+        *("AnchorsRequest", "ConsumerChange", "ConsumerRequest", "NeedsRequest", "OverrideRequest", "ReportRequest"),
+        *("RotationRequest", "SteerRequest"),
     }
     assert [name for name in wanted if schemas[name].get("additionalProperties") is not False] == []
 
@@ -992,14 +994,31 @@ BODIES = {
     f"POST {API}/destinations/issuing/deliver": {},
     f"POST {API}/issuers/issuing/check": {},
     f"POST {API}/issuers/issuing/roll-key": {},
+    f"POST {API}/consumers": {"name": "edge"},
+    f"PATCH {API}/consumers/issuing": {"gates": False},
+    f"POST {API}/consumers/issuing/spread": {},
+    f"POST {API}/consumers/issuing/pause": {},
+    f"POST {API}/consumers/issuing/resume": {},
+    f"POST {API}/consumers/issuing/secret": {},
+    f"POST {API}/consumers/issuing/acknowledgements": {"stream": "trust:x", "version": 1, "sha256": HASH, "at": 1},
+    f"POST {API}/publications": {},
+    f"PUT {API}/anchors/partner": {"certificates": "x"},
+    f"POST {API}/rotations": {"line": "issuing", "reason": "because of a test"},
+    f"POST {API}/rotations/plan": {"line": "issuing", "reason": "because of a test"},
+    f"POST {API}/rotations/7/pause": {"reason": "because of a test"},
+    f"POST {API}/rotations/7/resume": {"reason": "because of a test"},
+    f"POST {API}/rotations/7/hurry": {"reason": "because of a test"},
+    f"POST {API}/rotations/7/override": {"gate": "prove", "subject": "edge", "reason": "because of a test"},
+    f"POST {API}/rotations/7/abort": {"reason": "because of a test"},
 }
 
 
 def test_the_bodies_below_are_all_there_are(described: dict[str, Any]) -> None:
     """A new route that takes a body has to be listed, or the tests below would not know of it."""
     found = {f"{method} {path}" for method, path, operation in operations(described) if "requestBody" in operation}
-    names = {"/1a/": "/{serial}/", "/issuing/": "/{name}/", "/thing/": "/{identity}/"}
-    assert {re.sub("/(1a|issuing|thing)/", lambda m: names[m[0]], f"{text}/")[:-1] for text in BODIES} == found
+    names = {"1a": "serial", "issuing": "name", "thing": "identity", "7": "rotation", "partner": "trust_domain"}
+    places = re.compile(f"/({'|'.join(names)})(?=/|$)")
+    assert {places.sub(lambda m: f"/{{{names[m[1]]}}}", text) for text in BODIES} == found
 
 
 def _deep(depth: int) -> bytes:

@@ -10,6 +10,7 @@ import base64
 import json
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import timedelta
 from functools import lru_cache
@@ -25,22 +26,28 @@ from cryptography.hazmat.primitives.serialization import Encoding
 
 from ca import access, clock, hierarchy, revocation, signing
 from ca.access import Caller, Operation, Role
+from ca.errors import Conflict
 from ca.founding import Plan, self_signed
 from ca.issuance import Issued
 from ca.keys.algorithms import KeyType
 from ca.x509.bundle import pem_certificate
 from ca.x509.names import parse
 from ca.x509.revocation_list import RevocationReason
+from pki import lifecycle_schedule
 from pki.catching_up import catch_up
 from pki.product import Product
 from renewers.delivering import destinations
 from renewers.delivering.destinations import DestinationPlan
 from renewers.discovery import record
+from renewers.distribution import consumers, foreign, published
+from renewers.distribution.consumers import ConsumerPlan
 from renewers.inventory import lineages, owners
 from renewers.inventory.facts import read_certificate
 from renewers.inventory.lineages import LineagePlan
 from renewers.inventory.owners import OwnerPlan
 from renewers.inventory.track import track
+from renewers.rotation import showing, starting, steering
+from renewers.rotation.plans import RotationPlan
 from tests import rig
 from tests.pki.conftest import (
     API,
@@ -410,6 +417,100 @@ def _claim(world: World, stand: Stand) -> tuple[str, Any]:
     return of_owner("/claims", {"kind": "requester", "pattern": f"token:{_fresh('x')}"})(world, stand)
 
 
+def of_consumer(tail: str = "", body: Any = None) -> Callable[[World, Stand], tuple[str, Any]]:
+    """A consumer that was just added: one that comes and fetches."""
+
+    def ask(world: World, stand: Stand) -> tuple[str, Any]:
+        consumers.add(world.product.lifecycle, rig.ADMIN, ConsumerPlan(name := _fresh("consumer")))
+        return f"{API}/consumers/{name}{tail}", body
+
+    return ask
+
+
+def _acknowledging(*identities: str) -> Callable[[World, Stand], tuple[str, Any]]:
+    """What a consumer says that reports as Ada's certificate, or as nobody."""
+
+    def ask(world: World, stand: Stand) -> tuple[str, Any]:
+        lifecycle = world.product.lifecycle
+        for name in [row.name for row in consumers.page(lifecycle, rig.ADMIN)[0]]:
+            consumers.remove(lifecycle, rig.ADMIN, name)
+        lifecycle_schedule.publish(world.product)
+        plan = ConsumerPlan(_fresh("edge"), identities=identities)
+        consumers.add(lifecycle, rig.ADMIN, plan)
+        with world.installation.store.read() as connection:
+            newest = published.head(connection, f"trust:{rig.DOMAIN}")
+        assert newest is not None
+        said = {"stream": newest.stream, "version": newest.version, "sha256": newest.sha256, "at": clock.timestamp()}
+        return f"{API}/consumers/{plan.name}/acknowledgements", said
+
+    return ask
+
+
+def _elsewhere(name: str) -> dict[str, Any]:
+    settings = {"directory": f"/nonexistent/{name}", "reload": ["/bin/true"]}
+    return {"name": name, "publisher": "files", "settings": settings}
+
+
+def _of_newest(world: World, stand: Stand) -> tuple[str, Any]:
+    lifecycle_schedule.publish(world.product)
+    return f"/publications/trust:{rig.DOMAIN}", None
+
+
+def _of_file(world: World, stand: Stand) -> tuple[str, Any]:
+    lifecycle_schedule.publish(world.product)
+    return f"/bundles/{rig.DOMAIN}/bundle.pem", None
+
+
+def _of_version(world: World, stand: Stand) -> tuple[str, Any]:
+    _path, said = _acknowledging()(world, stand)
+    return f"/publications/{said['stream']}/{said['version']}", None
+
+
+def _of_delta(world: World, stand: Stand) -> tuple[str, Any]:
+    issued = rig.issue(world.installation)
+    revocation.revoke(world.installation, rig.ADMIN, issued.serial, RevocationReason.SUPERSEDED)
+    world.product.publish_lists()
+    return "/crl/issuing-1.delta.crl", None
+
+
+def _of_anchors(world: World, stand: Stand) -> tuple[str, Any]:
+    foreign.put(world.product.lifecycle, rig.ADMIN, domain := f"{_fresh('partner')}.example", FOREIGN.encode())
+    return f"{API}/anchors/{domain}", None
+
+
+def _publishing(world: World, stand: Stand) -> tuple[str, Any]:
+    lifecycle_schedule.publish(world.product)
+    return f"{API}/publications", {}
+
+
+def of_rotation(tail: str = "", **more: str) -> Callable[[World, Stand], tuple[str, Any]]:
+    """A rotation that was just started; whatever was open before is turned back."""
+
+    def ask(world: World, stand: Stand) -> tuple[str, Any]:
+        _end_rotations(world)
+        made = starting.start(world.product.lifecycle, rig.ADMIN, RotationPlan("issuing", WHY))
+        if tail == "/resume":
+            steering.pause(world.product.lifecycle, rig.ADMIN, made, WHY)
+        return f"{API}/rotations/{made}{tail}", {"reason": WHY, **more} if tail else None
+
+    return ask
+
+
+def _rotating(world: World, stand: Stand) -> tuple[str, Any]:
+    _end_rotations(world)
+    return f"{API}/rotations", {"line": "issuing", "reason": WHY}
+
+
+def _end_rotations(world: World) -> None:
+    """As the schedule does, once somebody has aborted them."""
+    lifecycle = world.product.lifecycle
+    for row in showing.page(lifecycle, rig.ADMIN, state="open")[0]:
+        with suppress(Conflict):
+            steering.abort(lifecycle, rig.ADMIN, row.id, WHY)
+        catch_up(world.product)
+
+
+WHY = "because a test says so"
 FOREIGN = pem_certificate(self_signed(rig.pooled_key(place=50), Plan("x", rig.common_name("Foreign"), KeyType.P256)))
 HASH = "ab" * 32
 DOORS = {
@@ -523,6 +624,46 @@ DOORS = {
     "roll a key": Door("POST /issuers/{name}/roll-key", at(f"{API}/issuers/internal/roll-key", {}), ADMINS, 409),
     "alarms": Door("GET /alarms", at(f"{API}/alarms"), READERS),
     "events": Door("GET /events", at(f"{API}/events"), READERS),
+    "list consumers": Door("GET /consumers", at(f"{API}/consumers"), READERS),
+    "add a consumer": Door("POST /consumers", new("/consumers", lambda n: {"name": n}), OPERATORS, 201),
+    "add one that is elsewhere": Door("POST /consumers", new("/consumers", _elsewhere), ADMINS, 201),
+    "show a consumer": Door("GET /consumers/{name}", of_consumer(), READERS),
+    "change a consumer": Door("PATCH /consumers/{name}", of_consumer("", {"gates": False}), ADMINS),
+    "remove a consumer": Door("DELETE /consumers/{name}", of_consumer(), ADMINS),
+    "pause a consumer": Door("POST /consumers/{name}/pause", of_consumer("/pause", {}), ADMINS),
+    "resume a consumer": Door("POST /consumers/{name}/resume", of_consumer("/resume", {}), ADMINS),
+    "spread": Door("POST /consumers/{name}/spread", of_consumer("/spread", {}), ADMINS, 202),
+    "give a secret": Door("POST /consumers/{name}/secret", of_consumer("/secret", {}), ADMINS, 201),
+    "acknowledge by hand": Door("POST /consumers/{name}/acknowledgements", _acknowledging(), ADMINS),
+    "acknowledge as Ada": Door(
+        "POST /consumers/{name}/acknowledgements",
+        _acknowledging("name:email:ada@example.internal"),
+        ADMINS | {"holder"},
+    ),
+    "latencies": Door("GET /consumers/latencies", at(f"{API}/consumers/latencies"), READERS),
+    "streams": Door("GET /streams", at(f"{API}/streams"), READERS),
+    "versions": Door("GET /publications", at(f"{API}/publications?stream=x"), READERS),
+    "publish": Door("POST /publications", _publishing, ADMINS, 201),
+    "list anchors": Door("GET /anchors", at(f"{API}/anchors"), KNOWN),
+    "set anchors": Door(
+        "PUT /anchors/{trust_domain}", at(f"{API}/anchors/a.example", {"certificates": FOREIGN}), ADMINS
+    ),
+    "show anchors": Door("GET /anchors/{trust_domain}", _of_anchors, KNOWN),
+    "remove anchors": Door("DELETE /anchors/{trust_domain}", _of_anchors, ADMINS),
+    "list rotations": Door("GET /rotations", at(f"{API}/rotations"), READERS),
+    "plan a rotation": Door(
+        "POST /rotations/plan", at(f"{API}/rotations/plan", {"line": "issuing", "reason": WHY}), READERS
+    ),
+    "rotate": Door("POST /rotations", _rotating, ADMINS, 201),
+    "affected": Door("GET /rotations/affected", at(f"{API}/rotations/affected?authority=issuing-1"), READERS),
+    "show a rotation": Door("GET /rotations/{rotation}", of_rotation(), READERS),
+    "pause a rotation": Door("POST /rotations/{rotation}/pause", of_rotation("/pause"), ADMINS),
+    "resume a rotation": Door("POST /rotations/{rotation}/resume", of_rotation("/resume"), ADMINS),
+    "hurry a rotation": Door("POST /rotations/{rotation}/hurry", of_rotation("/hurry"), ADMINS),
+    "override": Door(
+        "POST /rotations/{rotation}/override", of_rotation("/override", gate="prove", subject="all"), ADMINS
+    ),
+    "abort a rotation": Door("POST /rotations/{rotation}/abort", of_rotation("/abort"), ADMINS),
     "metrics": Door("GET /metrics", at("/metrics"), READERS),
     "description": Door("GET /openapi.json", at(f"{API}/openapi.json"), EVERYBODY),
     "CRL": Door("GET /crl/{authority}.crl", at("/crl/root-1.crl"), EVERYBODY),
@@ -531,6 +672,11 @@ DOORS = {
     "CA": Door("GET /ca/{authority}.cer", at("/ca/root-1.cer"), EVERYBODY),
     "CA, PEM": Door("GET /ca/{authority}.pem", at("/ca/root-1.pem"), EVERYBODY),
     "roots": Door("GET /bundles/roots.pem", at("/bundles/roots.pem"), EVERYBODY),
+    "newest version": Door("GET /publications/{stream}", _of_newest, EVERYBODY),
+    "a version": Door("GET /publications/{stream}/{version}", _of_version, EVERYBODY),
+    "a file of a bundle": Door("GET /bundles/{trust_domain}/{file}", _of_file, EVERYBODY),
+    "delta": Door("GET /crl/{authority}.delta.crl", _of_delta, EVERYBODY),
+    "signed acknowledgement": Door("POST /acknowledgements", at("/acknowledgements", {"consumer": 1}), EVERYBODY, 400),
     "checkpoint": Door("GET /ledger/checkpoint", at("/ledger/checkpoint"), EVERYBODY),
     "health": Door("GET /healthz", at("/healthz"), EVERYBODY),
 }
