@@ -15,7 +15,7 @@ VERSITYGW := github.com/versity/versitygw
 VERSITYGW_VERSION := v1.8.0
 
 .DEFAULT_GOAL := help
-.PHONY: help run demo test lint bench peers fuzz fuzz-api crash crash-renewals orders years requirements clean
+.PHONY: help run demo test lint bench peers fuzz fuzz-api crash crash-renewals orders years compromise requirements clean
 
 help: ## what there is
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -53,6 +53,9 @@ orders: $(VENV)/tests ## renewals before a hostile ACME server, over every chall
 
 years: $(VENV)/tests ## two simulated years of renewals, outages and clock jumps; COUNT=10000 is the full campaign
 	$(BIN)/python -m tests.flows.worlds $(or $(COUNT),10000)
+
+compromise: $(VENV)/tests ## a CA is declared compromised and all it issued is replaced; COUNT=10000 is the full run
+	$(BIN)/python -m tests.flows.compromise $(or $(COUNT),10000)
 
 peers: ## the real counterparts that tests talk to (Debian packages, as root); none of them is started
 	apt-get update -qq

@@ -268,10 +268,23 @@ def test_what_signs_talks_to_nobody(tmp_path: Path) -> None:
 
 # One way out.
 
-HTTP = {"aiohttp", "h11", "http.client", "httpx", "pycurl", "requests", "urllib.request", "urllib3", "websockets"}
+HTTP = {
+    "aiohttp",
+    "h11",
+    "http.client",
+    "httpx",
+    "obstore",
+    "pycurl",
+    "requests",
+    "urllib.request",
+    "urllib3",
+    "websockets",
+}
 TALKS_HTTP = {
     "renewers.egress": "the one way out: time-outs, size caps, no redirects, pinned places",
     "renewers.issuers.acme.network": "the ACME library's own client, over the pinned session of `renewers.egress`",
+    "renewers.publishers.bucket": "object stores: obstore's own client, pinned, bounded, explicit credentials",
+    "pki.client.fetching": "a consumer's way to what is published for it",
     "pki.client.remote": "the command line's way to an installation",
     "pki.client.rest": "the same",
     "pki.demo.gateway": "the demo's own clients, against its own server",
@@ -377,11 +390,21 @@ def _methods(node: ast.ClassDef) -> set[str]:
     return {item.name for item in node.body if isinstance(item, ast.FunctionDef) and not item.name.startswith("_")}
 
 
+KNOWS_ONE = {
+    ("renewers.replacing.sandbox", "ca.keys.memory"): "a drill's CA keeps its keys nowhere",
+    ("renewers.replacing.sandbox", "renewers.issuers.internal"): "a drill is of our own CA",
+    ("renewers.replacing.sandbox", "renewers.publishers.memory"): "a drill brings nothing anywhere",
+    ("renewers.replacing.drill", "renewers.issuers.internal"): "as whom it asks is said there",
+    ("pki.following", "renewers.publishers.files"): "a consumer's own host: it has no settings and no other publisher",
+}
+"""Who names an implementation though it is not the catalog, which, and why."""
+
+
 def test_the_catalog_alone_names_implementations() -> None:
     """Whoever wants a key store says so in the settings; no other module knows that there are several."""
     assert {"ca.keys.memory", "ca.keys.software"} <= set(adapters())
-    importers = {name: {m.name for m in MODULES.values() if name in dependencies(m, MODULES)} for name in adapters()}
-    assert {name: who - {"pki.catalog"} for name, who in importers.items()} == {name: set() for name in adapters()}
+    importers = {(m.name, name) for m in MODULES.values() for name in adapters() if name in dependencies(m, MODULES)}
+    assert {(who, name) for who, name in importers if who != "pki.catalog"} == set(KNOWS_ONE)
 
 
 def test_every_implementation_that_can_be_set_is_in_the_catalog() -> None:
@@ -532,7 +555,7 @@ def test_a_decision_is_never_changed() -> None:
 
 
 def test_private_keys_sign_in_a_handful_of_places() -> None:
-    """Certificates, lists, a root's own, ledger heads, requests of who holds a key, and what nobody is to trust."""
+    """Certificates, lists, a root's own, ledger heads, publications, requests of who holds a key, what none trusts."""
     assert _callers("sign") == {
         "ca.signing.seal_list",
         "ca.founding.self_signed",
@@ -553,15 +576,15 @@ def test_a_certificate_is_sealed_by_the_story_alone() -> None:
     assert not {name for name in _callers("load") if name.startswith("ca.specimen")}, "a specimen touches a real key"
 
 
-def test_keys_are_fetched_from_the_store_in_two_places() -> None:
-    """The authorities load CA keys, the product the ledger's; nothing else opens a key."""
+def test_keys_are_fetched_from_the_store_in_three_places() -> None:
+    """The authorities load CA keys, the product the ledger's, the signer of publications its own; nothing else."""
     loaders = {
         module.name
         for module in MODULES.values()
         for node in ast.walk(module.tree)
         if isinstance(node, ast.Call) and re.fullmatch(r"(.*\.)?_?keys\.load", ast.unparse(node.func))
     }
-    assert loaders == {"ca.authority", "pki.product"}
+    assert loaders == {"ca.authority", "ca.publication.signer", "pki.product"}
 
 
 def test_private_keys_are_written_in_a_handful_of_places() -> None:

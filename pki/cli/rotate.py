@@ -27,7 +27,7 @@ def rotate(
     json: Json = False,
 ) -> None:
     """Let a CA be followed by its next generation, by evidence: trust is introduced first and removed last."""
-    from pki.cli.output import ask, print_json
+    from pki.cli.output import ask, print_json, say
     from pki.cli.rotation import follow, shown
     from pki.client.rest import connect
 
@@ -47,11 +47,13 @@ def rotate(
         started = client.post("/rotations", body)
         if watch:
             started = follow(client, started["id"], is_quiet=json)
+        elif client.is_alone and not json:
+            say("no server runs here: it goes on with certwright serve, or a piece with each certwright renew run")
     shown(started, as_json=json)
 
 
 def _preview(found: dict[str, Any]) -> None:
-    from pki.cli.output import fields, moment, say, table
+    from pki.cli.output import counted, fields, moment, say, table
 
     impact = found["impact"]
     makes = [
@@ -75,7 +77,7 @@ def _preview(found: dict[str, Any]) -> None:
         }
     )
     typer.echo("")
-    broken = f"{impact['leaves']} certificates at {impact['endpoints']} endpoints"
+    broken = f"{counted(impact['leaves'], 'certificate')} at {counted(impact['endpoints'], 'endpoint')}"
     say(f"distrusted now, {', '.join(found['outgoing'])} would take {broken} along")
     for objection in found["objections"]:
         say(f"it cannot start: {objection}")

@@ -15,7 +15,7 @@ class Reason(BaseModel):
 
     code: str
     message: str
-    rule: str
+    rule: str | None = None
 
 
 class Problem(BaseModel):

@@ -11,6 +11,8 @@ from pki.web.problems import MEDIA_TYPE
 
 Responses = dict[int | str, dict[str, Any]]
 
+BYTES: dict[str, Any] = {"type": "string", "format": "binary"}
+JSON: dict[str, Any] = {"type": "object"}
 _PROBLEM = {"$ref": "#/components/schemas/Problem"}
 REFUSALS: Responses = {
     "4XX": {"description": "Refused, with the reason", "content": {MEDIA_TYPE: {"schema": _PROBLEM}}},
@@ -19,14 +21,14 @@ REFUSALS: Responses = {
 """Every operation may be answered so (RFC 9457)."""
 
 
-def bytes_of(media_type: str) -> Responses:
-    """A success that is answered with bytes."""
-    return _success(media_type, {"type": "string", "format": "binary"})
+def bytes_of(*media_types: str) -> Responses:
+    """A success that is answered with bytes, of one of these types."""
+    return _success({one: JSON if one == "application/json" else BYTES for one in media_types})
 
 
 def text_of(media_type: str) -> Responses:
     """A success that is answered with text."""
-    return _success(media_type, {"type": "string"})
+    return _success({media_type: {"type": "string"}})
 
 
 def describe(app: FastAPI) -> None:
@@ -43,5 +45,6 @@ def describe(app: FastAPI) -> None:
     app.openapi = described  # type: ignore[method-assign]  # FastAPI's documented way to extend the description
 
 
-def _success(media_type: str, schema: dict[str, Any]) -> Responses:
-    return {200: {"description": "The content", "content": {media_type: {"schema": schema}}}}
+def _success(schemas: dict[str, dict[str, Any]]) -> Responses:
+    content = {media_type: {"schema": schema} for media_type, schema in schemas.items()}
+    return {200: {"description": "The content", "content": content}}

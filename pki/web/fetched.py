@@ -17,7 +17,7 @@ MAX_AGE = 300
 """Seconds for which a cache may keep a CRL: the time by which it may delay a revocation."""
 
 
-def fetched(router: APIRouter, path: str, media_type: str, *, summary: str) -> Callable[[Handler], Handler]:
+def fetched(router: APIRouter, path: str, *media_types: str, summary: str) -> Callable[[Handler], Handler]:
     """A route for GET, and for HEAD, which is not worth a line of its own in the description."""
 
     def register(handler: Handler) -> Handler:
@@ -27,7 +27,7 @@ def fetched(router: APIRouter, path: str, media_type: str, *, summary: str) -> C
             methods=["GET"],
             summary=summary,
             response_class=Response,
-            responses={**bytes_of(media_type), 304: {"description": "What the consumer has is the newest"}},
+            responses={**bytes_of(*media_types), 304: {"description": "What the consumer has is the newest"}},
         )
         router.add_api_route(path, handler, methods=["HEAD"], include_in_schema=False)
         return handler

@@ -78,7 +78,7 @@ def version(request: Request, stream: str, version: int) -> Response:
     return cached(request, signed, f"{version}", SIGNED_TYPE, FOREVER)
 
 
-@fetched(router, "/bundles/{trust_domain}/{file}", "application/octet-stream", summary="A file of a trust bundle")
+@fetched(router, "/bundles/{trust_domain}/{file}", *FILE_TYPES.values(), summary="A file of a trust bundle")
 def bundle_file(request: Request, trust_domain: str, file: str) -> Response:
     """`bundle.pem`, `cas.pem`, `bundle.p7b`, `spiffe.json`, `jwks.json`, `NAME.cer`; its hash is in the manifest."""
     row = _newest(request, streams.trust_stream(trust_domain))

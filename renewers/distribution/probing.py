@@ -11,6 +11,7 @@ from __future__ import annotations
 import json
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
+from enum import StrEnum
 from typing import Any
 
 from cryptography import x509
@@ -50,6 +51,8 @@ class Seen:
     """Authorities that are to be trusted and whose leaf was refused, with the reason."""
     let_in: tuple[str, ...]
     """Authorities that are no longer to be trusted and whose leaf was let in."""
+    unchecked: tuple[str, ...]
+    """Authorities whose certificate is revoked beneath a root that is trusted, and whose leaf was let in."""
     named: tuple[str, ...]
     """Roots that are no longer to be trusted and that the server still names."""
     shown: int
@@ -118,11 +121,11 @@ def failed(lifecycle: Lifecycle, tx: Transaction, claim: Claim, error: Exception
     return outcome
 
 
-def _shake(lifecycle: Lifecycle, consumer: Any, expected: Mapping[str, bool], canary: Leaf | None) -> Seen:
+def _shake(lifecycle: Lifecycle, consumer: Any, expected: Mapping[str, Expected], canary: Leaf | None) -> Seen:
     place = places.read_probe(consumer.probe)
     rows = lifecycle.installation.authorities.all()
     kept_out: list[str] = []
-    let_in: list[str] = []
+    let_in: dict[Expected, list[str]] = {Expected.OUT: [], Expected.OUT_BY_LIST: []}
     shown, anchors = 0, set[bytes]()
 
     def show(leaf: Leaf) -> Met:
@@ -136,34 +139,41 @@ def _shake(lifecycle: Lifecycle, consumer: Any, expected: Mapping[str, bool], ca
         if leaf is None:
             continue
         met = show(leaf)
-        if expected[row.name]:
+        if (wanted := expected[row.name]) is Expected.IN:
             shown += 1
-        if expected[row.name] and not met.is_let_in:
-            kept_out.append(f"{row.name} ({met.reason})")
-        if not expected[row.name] and met.is_let_in:
-            let_in.append(row.name)
+            kept_out += [] if met.is_let_in else [f"{row.name} ({met.reason})"]
+        elif met.is_let_in:
+            let_in[wanted].append(row.name)
     refused = canary if canary is not None and not show(canary).is_let_in else None
     gone = [row for row in rows if row.parent_id is None and row.state in (State.DISTRUSTED, State.RETIRED)]
     named = tuple(row.name for row in gone if _subject(row) in anchors)
-    return Seen(tuple(kept_out), tuple(let_in), named, shown, refused, canary if refused is None else None)
+    wrong = (tuple(kept_out), tuple(let_in[Expected.OUT]), tuple(let_in[Expected.OUT_BY_LIST]), named)
+    return Seen(*wrong, shown, refused, canary if refused is None else None)
 
 
-def expectations(rows: Sequence[Authority], revoked: Collection[str], *, checks_lists: bool) -> Mapping[str, bool]:
-    """Of each issuing CA, whether its leaves are to be let in; one that can tell nothing is left out.
+class Expected(StrEnum):
+    """What is to become of a leaf."""
 
-    A CA that is distrusted beneath a root that is not is refused only by who checks lists, once it is revoked.
-    """
-    found = {}
+    IN = "in"
+    OUT = "out"
+    OUT_BY_LIST = "out by list"
+    """Refused by who checks the lists of whole chains. Some servers check those of leaves alone, and hold them."""
+
+
+def expectations(rows: Sequence[Authority], revoked: Collection[str], *, checks_lists: bool) -> Mapping[str, Expected]:
+    """What is to become of the leaves of each issuing CA; one that can tell nothing is left out."""
+    found: dict[str, Expected] = {}
     by_id = {row.id: row for row in rows}
     for row in rows:
         parent = by_id.get(row.parent_id) if row.parent_id is not None else None
         if parent is None or row.state == State.RETIRED or row.not_after <= clock.timestamp():
             continue
-        is_cut_off = parent.state in (State.DISTRUSTED, State.RETIRED) or (checks_lists and row.serial in revoked)
-        if row.state != State.DISTRUSTED and not is_cut_off:
-            found[row.name] = True
-        elif is_cut_off:
-            found[row.name] = False
+        if parent.state in (State.DISTRUSTED, State.RETIRED):
+            found[row.name] = Expected.OUT
+        elif row.serial in revoked and checks_lists:
+            found[row.name] = Expected.OUT_BY_LIST
+        elif row.state != State.DISTRUSTED and row.serial not in revoked:
+            found[row.name] = Expected.IN
     return found
 
 
@@ -203,9 +213,12 @@ def _say(tx: Transaction, consumer: Any, seen: Seen) -> None:
     wrong = [*seen.let_in, *seen.named]
     if seen.accepted_canary is not None and canaries.is_overdue(tx, seen.accepted_canary.id):
         wrong.append("a revoked leaf")
-    if wrong:
+    if wrong or seen.unchecked:
         message = f"{consumer.name} still trusts {', '.join(wrong)}"
         hint = "has it read what it was sent? does it check CRLs at all? certwright consumer show"
+        if not wrong:
+            message = f"{consumer.name} lets in leaves of {', '.join(seen.unchecked)}, which is revoked"
+            hint = "it checks the lists of leaves alone: after a compromise, rotate the root, too"
         alarms.raise_alarm(tx, Trouble(LETS_IN, consumer.name, "error", message, hint, consumer.owner_id))
     else:
         alarms.clear_alarm(tx, LETS_IN, consumer.name)

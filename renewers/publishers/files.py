@@ -115,12 +115,10 @@ class Files:
         try:
             with openat.opened(directory) as top:
                 fcntl.flock(top, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                with suppress(FileExistsError):
-                    os.close(openat.make_directory(top, VERSIONS))
-                    os.fsync(top)
-                with openat.below(top, VERSIONS) as versions:
-                    os.fchmod(versions, 0o755)  # where it was made and the process died
-                    yield _Place(top, versions)
+                try:
+                    yield from self._inside(top)
+                finally:  # closing is not enough: a program that is just being started has a copy of the descriptor
+                    fcntl.flock(top, fcntl.LOCK_UN)
         except BlockingIOError:
             raise NotDelivered(f"another process is writing to {directory} at this moment") from None
         except NotDelivered as error:
@@ -128,6 +126,14 @@ class Files:
         except OSError as error:
             name = f" ({error.filename})" if isinstance(error.filename, str) else ""
             raise NotDelivered(f"{directory} cannot be written: {error.strerror}{name}") from None
+
+    def _inside(self, top: int) -> Iterator[_Place]:
+        with suppress(FileExistsError):
+            os.close(openat.make_directory(top, VERSIONS))
+            os.fsync(top)
+        with openat.below(top, VERSIONS) as versions:
+            os.fchmod(versions, 0o755)  # where it was made and the process died
+            yield _Place(top, versions)
 
     def _files(self, material: Material) -> dict[str, FileSpec]:
         """What a version is made of. Whatever has a key in it is for its owner."""

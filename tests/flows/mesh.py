@@ -38,8 +38,8 @@ worker_processes 1;
 events { worker_connections 1024; }
 http {
   access_log off;
-  client_body_temp_path $home; proxy_temp_path $home; fastcgi_temp_path $home; uwsgi_temp_path $home;
-  scgi_temp_path $home;
+  client_body_temp_path $home/t; proxy_temp_path $home/t; fastcgi_temp_path $home/t; uwsgi_temp_path $home/t;
+  scgi_temp_path $home/t;
   server {
     listen 127.0.0.1:$port ssl backlog=1024;
     ssl_certificate $certificate/live/fullchain.pem;

@@ -108,8 +108,14 @@ def _python(scratch: Path) -> str | None:
     leaf = x509.load_pem_x509_certificate((scratch / "cert.pem").read_bytes())
     text = (scratch / "chain.pem").read_bytes()
     chain = x509.load_pem_x509_certificates(text) if text.strip() else []
+    policy = verification.PolicyBuilder().store(verification.Store(anchors))
+    names = leaf.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    hosts = names.get_values_for_type(x509.DNSName)
     try:
-        verification.PolicyBuilder().store(verification.Store(anchors)).build_client_verifier().verify(leaf, chain)
+        if hosts:
+            policy.build_server_verifier(x509.DNSName(hosts[0])).verify(leaf, chain)
+        else:
+            policy.build_client_verifier().verify(leaf, chain)
     except verification.VerificationError as error:
         return f"python: {error}"
     lists = [

@@ -16,6 +16,7 @@ from cryptography import x509
 
 from ca.access import Operation as Op
 from ca.access import Role, allowed
+from renewers.distribution.published import manifest_of
 from tests.fuzz.api_cases import operations
 from tests.fuzz.api_wire import Answer, Ask
 from tests.fuzz.api_world import API, Caller, World
@@ -65,6 +66,28 @@ NEEDS: Mapping[str, tuple[Op, ...]] = {
     **dict.fromkeys(("POST /destinations/{name}/deliver", "POST /issuers/{name}/check"), (Op.MANAGE_INVENTORY,)),
     **dict.fromkeys(("POST /lineages/{name}/renew", "POST /renewals/run"), (Op.RENEW_ANY,)),
     "POST /issuers/{name}/roll-key": (Op.MANAGE_AUTHORITIES,),
+    **dict.fromkeys(("GET /consumers", "GET /consumers/{name}", "GET /consumers/latencies"), (Op.READ_INVENTORY,)),
+    **dict.fromkeys(("GET /streams", "GET /publications", "GET /rotations/affected"), (Op.READ_INVENTORY,)),
+    **dict.fromkeys(("GET /rotations", "GET /rotations/{rotation}"), (Op.READ_INVENTORY,)),
+    "POST /consumers": (Op.MANAGE_CONSUMERS, Op.MANAGE_INVENTORY),
+    **dict.fromkeys(("PATCH /consumers/{name}", "DELETE /consumers/{name}"), (Op.MANAGE_CONSUMERS,)),
+    **{f"POST /consumers/{{name}}/{verb}": (Op.MANAGE_CONSUMERS,) for verb in ("spread", "pause", "resume", "secret")},
+    "POST /consumers/{name}/acknowledgements": (Op.ACKNOWLEDGE, Op.MANAGE_CONSUMERS),
+    "POST /publications": (Op.MANAGE_CONSUMERS,),
+    **dict.fromkeys(("GET /anchors", "GET /anchors/{trust_domain}"), (Op.READ_AUTHORITIES,)),
+    **dict.fromkeys(("PUT /anchors/{trust_domain}", "DELETE /anchors/{trust_domain}"), (Op.MANAGE_CONSUMERS,)),
+    **dict.fromkeys(("GET /replacements", "GET /replacements/{replacement}"), (Op.READ_INVENTORY,)),
+    "GET /replacements/{replacement}/certificates": (Op.READ_INVENTORY,),
+    "GET /replacements/{replacement}/report": (Op.READ_INVENTORY,),
+    **dict.fromkeys(("POST /replacements", "POST /replacements/{replacement}/stop"), (Op.MANAGE_INVENTORY,)),
+    **dict.fromkeys(("POST /replacements/drill",), (Op.MANAGE_INVENTORY,)),
+    "POST /replacements/plan": (Op.READ_INVENTORY,),
+    "POST /rotations": (Op.MANAGE_AUTHORITIES,),
+    "POST /rotations/plan": (Op.READ_INVENTORY, Op.MANAGE_AUTHORITIES),
+    **{
+        f"POST /rotations/{{rotation}}/{verb}": (Op.MANAGE_AUTHORITIES,)
+        for verb in ("pause", "resume", "hurry", "override", "abort")
+    },
 }
 """Any one of these is needed, under /api/v1; nothing is for what is not listed, which is public."""
 BEFORE_RIGHTS = frozenset({400, 404, 413})
@@ -233,6 +256,9 @@ def _ownership(reached: str, caller: Caller, content: Any) -> list[str]:
 
 _LOADERS: Mapping[str, Callable[[bytes], Any]] = {
     "GET /crl/{authority}.crl": x509.load_der_x509_crl,
+    "GET /crl/{authority}.delta.crl": x509.load_der_x509_crl,
+    "GET /publications/{stream}": manifest_of,
+    "GET /publications/{stream}/{version}": manifest_of,
     "GET /crl/{authority}/{shard}.crl": x509.load_der_x509_crl,
     "GET /crl/{authority}.pem": x509.load_pem_x509_crl,
     "GET /ca/{authority}.cer": x509.load_der_x509_certificate,
@@ -246,7 +272,7 @@ def _material(reached: str, answer: Answer) -> list[str]:
     if reached == f"POST {API}/ledger/verify":
         report = [json.loads(line) for line in answer.body.splitlines()][-1]
         return [] if report.get("is_sound") else [f"audit: {report}"[:500]]
-    if reached in (f"POST {API}/scans", f"POST {API}/renewals/run"):
+    if reached in (f"POST {API}/scans", f"POST {API}/renewals/run", f"POST {API}/replacements/drill"):
         report = [json.loads(line) for line in answer.body.splitlines()][-1]
         return [] if report.get("error") is None else [f"material: {reached}: {report}"[:500]]
     if reached in _LOADERS:

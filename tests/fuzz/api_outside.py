@@ -23,6 +23,7 @@ from renewers.discovery import directories, files, run
 from renewers.discovery.directories import Found, Unreadable
 from renewers.discovery.scan import Unseen
 from renewers.discovery.targets import Target
+from renewers.distribution import probing
 from renewers.issuers.memory import MemoryIssuer
 from renewers.publishers import Publisher
 from renewers.publishers.filesettings import read_settings
@@ -69,10 +70,12 @@ def look_at_nothing(*_where: Any, **_how: Any) -> Any:
 def shut_off(readable: Path) -> Iterator[None]:
     """Nothing goes out while the block lasts, and of the machine's files those in one directory are there."""
     with ExitStack() as stack:
-        stack.enter_context(mock.patch.object(catalog, "PUBLISHERS", {"files": lambda _settings: make_checked}))
+        publishers = {**catalog.PUBLISHERS, "files": lambda _state, _settings: make_checked}
+        stack.enter_context(mock.patch.object(catalog, "PUBLISHERS", publishers))
         stack.enter_context(mock.patch.object(run, "scan", scan_nothing))
         stack.enter_context(mock.patch.object(files, "walk", beneath(readable)))
         stack.enter_context(mock.patch.object(handshake, "look", look_at_nothing))
+        stack.enter_context(mock.patch.object(probing, "meet", look_at_nothing))
         try:
             yield
         finally:

@@ -25,6 +25,8 @@ from ca.x509.bundle import pem_certificate
 from tests import rig
 from tests.fuzz import api_words as words
 from tests.fuzz.api_cases import Case
+from tests.fuzz.api_holding import NOUNS as HELD
+from tests.fuzz.api_holding import Consumers, encoded
 from tests.fuzz.api_living import NOUNS, Inventory
 from tests.fuzz.api_wire import Answer, Ask
 from tests.fuzz.api_words import FITTING, HOSTILE_NAMES
@@ -57,6 +59,7 @@ class Living:
         self._boldness = 0.0
         self._adopted = 0
         self.inventory = Inventory(chance, self._one, str(world.files))
+        self.consumers = Consumers(world.product, chance, self._one, world.secrets)
         self.certificates: list[Known] = []
         self.tokens: list[str] = []
         self.authorities: list[str] = []
@@ -69,22 +72,29 @@ class Living:
         self._own_key = self._target = None
         method, _, path = case.operation.partition(" ")
         noun = path.removeprefix(API).split("/")[1]
-        is_inventory = noun in NOUNS
-        places = {
-            name: quote(
-                self.inventory.place(noun, method) if is_inventory else self._place(noun, name, caller, path), safe=""
-            )
-            for name in case.path
-        }
+        is_inventory, is_held, operation = noun in NOUNS, noun in HELD, f"{method} {path.removeprefix(API)}"
+        places = {}
+        for name in case.path:
+            if is_held:
+                found = self.consumers.place(name, noun, method)
+            else:
+                found = self.inventory.place(noun, method) if is_inventory else self._place(noun, name, caller, path)
+            places[name] = quote(found, safe="")
         query, headers = case.query, dict(case.headers)
+        if is_held:
+            query = {**(query if self._is_odd() else {}), **self.consumers.query(operation)}
         if path in (f"{API}/certificates", f"{API}/ledger/entries"):
             query = {**(query if self._is_odd() else {}), **self._query(caller)}
         elif is_inventory and not path.endswith("/plan"):
             query = {**(query if self._is_odd() else {}), **self.inventory.query(noun, method)}
         if is_bold and self._chance.random() < 0.12:
             headers["idempotency-key"] = self._chance.choice(words.IDEMPOTENCY_KEYS)
-        body = self._body(f"{method} {path.removeprefix(API)}", case, caller) if case.has_body else case.body
-        return replace(case, path=places, query=query, headers=headers if is_bold else {}, body=body)
+        has_body = case.has_body or operation == "POST /acknowledgements"
+        body = self._body(operation, case, caller) if has_body else case.body
+        headers = headers if is_bold else {}
+        if operation == "POST /acknowledgements":
+            headers |= self.consumers.signed(encoded(body))
+        return replace(case, path=places, query=query, headers=headers, body=body, has_body=has_body)
 
     def _is_odd(self) -> bool:
         return self._chance.random() < self._boldness
@@ -109,6 +119,7 @@ class Living:
             return
         content = json.loads(answer.body)
         self.inventory.hear(ask.operation.replace(API, ""), content)
+        self.consumers.hear(ask.operation.replace(API, ""), content, ask.path)
         match ask.operation.replace(API, ""):
             case "POST /certificates" | "POST /certificates/{serial}/renew" if "certificate" in content:
                 self.certificates.append(Known(content["serial"], caller.identity, self._own_key))
@@ -196,6 +207,7 @@ class Living:
             "POST /keys/block": self._block,
         }
         about = self.inventory.body(operation)
+        about = self.consumers.body(operation) if about is None else about
         body = makers[operation](caller) if about is None else about
         own = case.body if isinstance(case.body, dict) else {}
         strange = [name for name in own if name not in ("filter", "crl_shards")]

@@ -33,6 +33,7 @@ from renewers.discovery import record
 from renewers.inventory.facts import read_certificate
 from renewers.inventory.track import track
 from tests import rig
+from tests.fuzz.api_holding import LINE, PARTNER, READER
 from tests.fuzz.api_living import PLACE, STANDING
 from tests.fuzz.api_outside import shut_off, with_another_issuer
 from tests.fuzz.api_wire import Answer, Ask, exchange
@@ -139,11 +140,20 @@ class World:
         (self.files / "broken.crt").write_bytes(b"0\x82\x01")
         for path, body in (("owners", owner), ("lineages", lineage), ("destinations", destination)):
             await self.by_local(f"{API}/{path}", body)
+        await self._let_hold()
         catch_up(self.product)
         facts = read_certificate(make("standing.example").der)
         self.product.installation.store.write(
             lambda tx: record.saw(tx, PLACE, track(tx, facts, source="scanned"), found_by="test")
         )
+
+    async def _let_hold(self) -> None:
+        """Let there be a consumer, anchors of somebody else, and a line of CAs that may be rotated."""
+        reader = {"name": READER, "identities": ["token:consumer"]}
+        await self.by_local(f"{API}/consumers", reader)
+        anchors = {"certificates": pem_certificate(make("Partner", is_ca=True).der)}
+        await self.by_local(f"{API}/anchors/{PARTNER}", anchors, method="PUT")
+        await self.by_local(f"{API}/authorities", {"line": LINE, "subject": "CN=Turning CA"})
 
     def adopt(self, name: str, token: Mapping[str, Any]) -> None:
         """Make a caller of a token that was just answered."""

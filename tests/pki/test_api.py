@@ -936,7 +936,7 @@ def test_every_request_model_refuses_unknown_keys(described: dict[str, Any]) -> 
         *("AssignRequest", "ClaimRequest", "DestinationChange", "DestinationRequest", "ImportItem", "ImportRequest"),
         *("LineageChange", "LineageRequest", "Nothing", "OwnerChange", "OwnerRequest", "ScanRequest"),
         *("AnchorsRequest", "ConsumerChange", "ConsumerRequest", "NeedsRequest", "OverrideRequest", "ReportRequest"),
-        *("RotationRequest", "SteerRequest"),
+        *("DrillRequest", "ReplacementRequest", "RotationRequest", "SelectionRequest", "SteerRequest"),
     }
     assert [name for name in wanted if schemas[name].get("additionalProperties") is not False] == []
 
@@ -1010,13 +1010,19 @@ BODIES = {
     f"POST {API}/rotations/7/hurry": {"reason": "because of a test"},
     f"POST {API}/rotations/7/override": {"gate": "prove", "subject": "edge", "reason": "because of a test"},
     f"POST {API}/rotations/7/abort": {"reason": "because of a test"},
+    f"POST {API}/replacements": {"selection": {"profile": "server"}, "reason": "because of a test"},
+    f"POST {API}/replacements/plan": {"selection": {"profile": "server"}, "reason": "because of a test"},
+    f"POST {API}/replacements/drill": {"selection": {"profile": "server"}, "reason": "because of a test"},
+    f"POST {API}/replacements/9/stop": {"reason": "because of a test"},
 }
 
 
 def test_the_bodies_below_are_all_there_are(described: dict[str, Any]) -> None:
     """A new route that takes a body has to be listed, or the tests below would not know of it."""
     found = {f"{method} {path}" for method, path, operation in operations(described) if "requestBody" in operation}
-    names = {"1a": "serial", "issuing": "name", "thing": "identity", "7": "rotation", "partner": "trust_domain"}
+    names = {"1a": "serial", "issuing": "name", "thing": "identity", "7": "rotation", "9": "replacement"}
+    names["partner"] = "trust_domain"
+    names["9"] = "replacement"
     places = re.compile(f"/({'|'.join(names)})(?=/|$)")
     assert {places.sub(lambda m: f"/{{{names[m[1]]}}}", text) for text in BODIES} == found
 

@@ -38,6 +38,7 @@ from cryptography.hazmat.primitives.serialization import (
 from ca.founding import Plan, self_signed
 from ca.keys.algorithms import KeyType, PrivateKey
 from ca.x509.bundle import pem_certificate
+from renewers.notifiers.signature import signature_of
 from tests import rig
 from tests.pki.conftest import API, Server, certwright, csr, environment, serving, wish
 
@@ -164,6 +165,7 @@ def go_round(server: Server, planted: Round, directory: Path) -> None:
         grant = {"role": "requester", "profiles": ["mesh"], "attributes": {"namespace": "payments"}}
         made = local.post(f"{API}/tokens", json={"name": "ci", **grant}).json()
         planted.plant("created token", made["token"].split("_", 2)[2])
+        shared = [give_secret(local, planted), give_secret(local, planted)]
         local.event_hooks = nobody.event_hooks = dict(hooks)  # from here on nothing says a secret again
         for token in (server.token, made["token"]):
             with server.over_tls(token) as client:
@@ -180,6 +182,7 @@ def go_round(server: Server, planted: Round, directory: Path) -> None:
             nobody.get(f"{API}/me", headers={"Authorization": scheme})
         nobody.get(f"{API}/me", headers={"Idempotency-Key": "no secret", "Cookie": f"token={made['token']}"})
         nobody.post(f"{API}/certificates", content=server.token)
+        report_and_fail(nobody, local, shared)
         import_and_fail(local, planted)
         local.get(f"{API}/tokens")
         local.get("/metrics").raise_for_status()
@@ -188,6 +191,41 @@ def go_round(server: Server, planted: Round, directory: Path) -> None:
         local.delete(f"{API}/tokens/ci")
         nobody.get(f"{API}/me", headers={"Authorization": f"Bearer {made['token']}"})
     from_the_command_line(server, planted, directory, made["token"])
+
+
+def give_secret(local: httpx.Client, planted: Round) -> str:
+    """The secret that a consumer signs its reports with: another one each time, and each is shown once."""
+    if local.get(f"{API}/consumers/edge").status_code == 404:
+        body = {"name": "edge", "makes_secret": True}
+        made = local.post(f"{API}/consumers", json=body).raise_for_status().json()["secret"]
+    else:
+        made = local.post(f"{API}/consumers/edge/secret", json={}).raise_for_status().json()["secret"]
+    planted.plant(f"secret of a consumer {len(planted.secrets)}", made.removeprefix("whsec_"))
+    planted.plant(f"the same, decoded {len(planted.secrets)}", base64.b64decode(made.removeprefix("whsec_")))
+    return str(made)
+
+
+def report_and_fail(nobody: httpx.Client, local: httpx.Client, secrets: list[str]) -> None:
+    """Say what is held, signed with the secret that counts and with the one that did, and with the secret in it."""
+    local.post(f"{API}/publications", json={})
+    newest = next(row["newest"] for row in local.get(f"{API}/streams").json()["items"] if row["newest"])
+    said = {name: newest[name] for name in ("stream", "version", "sha256")}
+    statuses = []
+    for secret in (secrets[-1], secrets[0]):
+        at = int(time.time())
+        body = json.dumps({"consumer": "edge", **said, "at": at}).encode()
+        headers = {"webhook-id": "m", "webhook-timestamp": str(at)}
+        signed = signature_of(secret, "m", at, body)
+        answer = nobody.post("/acknowledgements", content=body, headers={**headers, "webhook-signature": signed})
+        statuses.append(answer.status_code)
+        nobody.post("/acknowledgements", content=body, headers={**headers, "webhook-signature": secret})
+    assert statuses == [200, 401]
+    local.get(f"{API}/consumers/edge").raise_for_status()
+    local.patch(f"{API}/consumers/edge", json={"identities": ["token:ci"]}).raise_for_status()
+    local.post(f"{API}/consumers/edge/spread", json={}).raise_for_status()
+    local.get(f"{API}/consumers").raise_for_status()
+    local.get(f"{API}/events").raise_for_status()
+    local.get(f"{API}/alarms").raise_for_status()
 
 
 def ask_as(client: httpx.Client) -> None:
