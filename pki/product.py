@@ -29,6 +29,7 @@ from pki.data import data
 from pki.lifecycle import make_lifecycle
 from pki.metrics import Metrics
 from pki.settings import FILE, Settings, load_settings
+from renewers import work
 from renewers.lifecycle import Lifecycle
 
 LEDGER_ORIGIN, LEDGER_KEY, LEDGER_VERIFIER = "ledger-origin", "ledger-key", "ledger-verifier"
@@ -91,7 +92,12 @@ class Product(AbstractContextManager["Product"]):
         return self.state / "certwright.sock"
 
     def recover(self) -> int:
-        """Give up what a dead process left half done. Returns how many intents there were."""
+        """Give up what a dead process left half done. Returns how many intents there were.
+
+        Work that it held is due at once where nobody else can hold any; else when its lease ends.
+        """
+        if not self.installation.store.is_shared:
+            work.release(self.installation.store)
         alive_for = ABANDON_AFTER if self.installation.store.is_shared else -1
         total = 0
         while found := recording.abandon_intents(self.installation.store, older_than=clock.timestamp() - alive_for):

@@ -139,6 +139,14 @@ def extend(store: Store, claims: Sequence[Claim], lease: int) -> None:
     store.write(unit)
 
 
+def release(store: Store) -> int:
+    """Make what is held due at once: for a process that knows that it is alone, and so that every holder is dead."""
+    dead = update(Work).where(col(Work.holder).is_not(None), IS_WAITING)
+    now = clock.timestamp()
+    freed = dead.values(holder=None, due_at=now, fence=col(Work.fence) + 1)
+    return store.write(lambda tx: int(tx.execute(freed).rowcount))
+
+
 def check(tx: Transaction, claim: Claim) -> None:
     """`StaleChange` unless the claim is still ours; call it in every transaction that acts on one."""
     row = tx.execute(_LOCKED, {"claimed": claim.id}).first()

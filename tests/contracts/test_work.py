@@ -189,6 +189,19 @@ def test_a_dead_holders_work_comes_back(any_store: Store) -> None:
     assert heir.holder != dead.holder
 
 
+def test_who_is_alone_need_not_wait_for_dead_holders(any_store: Store) -> None:
+    """What was held is due at once, and whoever held it is too slow from now on; what is planned stays planned."""
+    any_store.write(lambda tx: work.schedule(tx, "renew", "held", clock.timestamp()))
+    any_store.write(lambda tx: work.schedule(tx, "renew", "planned", clock.timestamp() + 3600))
+    (dead,) = work.claim(any_store, ["renew"], limit=10, lease=120)
+    assert work.claim(any_store, ["renew"], limit=10, lease=120) == []
+    assert work.release(any_store) == 1
+    (again,) = work.claim(any_store, ["renew"], limit=10, lease=120)
+    assert (again.subject, again.fence) == ("held", dead.fence + 2)
+    with pytest.raises(StaleChange):
+        any_store.write(lambda tx: work.settle(tx, dead, again_at=None))
+
+
 def test_who_was_too_slow_changes_nothing(replicas: list[Store]) -> None:
     """Its transaction is refused whole, whether it settles, fails or only checks; the heir's stands."""
     first, second = replicas[0], replicas[-1]

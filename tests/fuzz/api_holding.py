@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import random
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, Protocol
 
 from ca import clock
 from ca.x509.bundle import pem_certificate
@@ -39,15 +39,23 @@ ODD_IDENTITIES = (["me"], ["local:uid=0"], ["token:"], ["name:dns:*.x.example"],
 ODD_REASONS = ("", "short", " " * 40, "\u202e" * 12, "x" * 500)
 
 
+class Holding(Protocol):
+    """The world, as far as it is about consumers."""
+
+    product: Product
+    secrets: set[str]
+    shared: str
+
+
 class Consumers:
     """What a campaign knows of consumers and of what they hold."""
 
-    def __init__(self, product: Product, chance: random.Random, one: Choosing, secrets: set[str]) -> None:
-        self._product = product
+    def __init__(self, world: Holding, chance: random.Random, one: Choosing) -> None:
+        self._product = world.product
         self._chance = chance
         self._one = one
-        self._secrets = secrets
-        self._secret = ""
+        self._secrets = world.secrets
+        self._secret = world.shared
         self._partner = pem_certificate(make("Partner", is_ca=True).der)
         self._leaf = pem_certificate(make("leaf.example").der)
         self._made: list[str] = []

@@ -59,7 +59,7 @@ class Living:
         self._boldness = 0.0
         self._adopted = 0
         self.inventory = Inventory(chance, self._one, str(world.files))
-        self.consumers = Consumers(world.product, chance, self._one, world.secrets)
+        self.consumers = Consumers(world, chance, self._one)
         self.certificates: list[Known] = []
         self.tokens: list[str] = []
         self.authorities: list[str] = []

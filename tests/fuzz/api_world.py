@@ -104,6 +104,8 @@ class World:
         self.files = product.state.parent / FILES
         self.callers: dict[str, Caller] = {}
         self.secrets: set[str] = {(product.state / product.settings.keys.passphrase_file).read_text().strip()}
+        self.shared = ""
+        """What the consumer that stands from the beginning signs with."""
         self.by_hand = 0
         """How many certificates were issued to make callers."""
 
@@ -149,8 +151,9 @@ class World:
 
     async def _let_hold(self) -> None:
         """Let there be a consumer, anchors of somebody else, and a line of CAs that may be rotated."""
-        reader = {"name": READER, "identities": ["token:consumer"]}
-        await self.by_local(f"{API}/consumers", reader)
+        reader = {"name": READER, "identities": ["token:consumer"], "makes_secret": True}
+        self.shared = (await self.by_local(f"{API}/consumers", reader))["secret"]
+        self.secrets.add(self.shared)
         anchors = {"certificates": pem_certificate(make("Partner", is_ca=True).der)}
         await self.by_local(f"{API}/anchors/{PARTNER}", anchors, method="PUT")
         await self.by_local(f"{API}/authorities", {"line": LINE, "subject": "CN=Turning CA"})

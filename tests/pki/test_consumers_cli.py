@@ -1,4 +1,4 @@
-"""`certwright consumer`, `bundle` and `anchor`, run as a user runs them: without a server, and over a server's socket."""
+"""`certwright consumer`, `bundle` and `anchor`, run as a user runs them: without a server, and beside one."""
 
 from __future__ import annotations
 

@@ -49,9 +49,6 @@ from renewers.inventory.track import track
 from renewers.replacing import replacement
 from renewers.replacing.plans import ReplacementPlan
 from renewers.replacing.selection import Selection
-from renewers.replacing import replacement
-from renewers.replacing.plans import ReplacementPlan
-from renewers.replacing.selection import Selection
 from renewers.rotation import showing, starting, steering
 from renewers.rotation.plans import RotationPlan
 from tests import rig
@@ -502,18 +499,6 @@ def of_rotation(tail: str = "", **more: str) -> Callable[[World, Stand], tuple[s
     return ask
 
 
-def of_replacement(tail: str = "", body: Any = None) -> Callable[[World, Stand], tuple[str, Any]]:
-    """A mass replacement that was just begun."""
-
-    def ask(world: World, stand: Stand) -> tuple[str, Any]:
-        stocked(world)
-        plan = ReplacementPlan(Selection(lineages=("standing",)), WHY)
-        made = replacement.begin(world.product.lifecycle, rig.ADMIN, plan)
-        return f"{API}/replacements/{made}{tail}", body
-
-    return ask
-
-
 def _rotating(world: World, stand: Stand) -> tuple[str, Any]:
     _end_rotations(world)
     return f"{API}/rotations", {"line": "issuing", "reason": WHY}
@@ -540,7 +525,6 @@ def of_replacement(tail: str = "", **body: str) -> Callable[[World, Stand], tupl
 
 
 WHY = "because a test says so"
-REPLACING = {"selection": {"lineages": ["standing"]}, "reason": WHY}
 REPLACING = {"selection": {"profile": "server"}, "reason": WHY}
 FOREIGN = pem_certificate(self_signed(rig.pooled_key(place=50), Plan("x", rig.common_name("Foreign"), KeyType.P256)))
 HASH = "ab" * 32
@@ -709,16 +693,6 @@ DOORS = {
     "report": Door("GET /replacements/{replacement}/report", of_replacement("/report"), READERS),
     "stop a replacement": Door(
         "POST /replacements/{replacement}/stop", of_replacement("/stop", reason="because a test says so"), OPERATORS
-    ),
-    "list replacements": Door("GET /replacements", at(f"{API}/replacements"), READERS),
-    "plan a replacement": Door("POST /replacements/plan", at(f"{API}/replacements/plan", REPLACING), READERS),
-    "replace": Door("POST /replacements", standing("/replacements", REPLACING), OPERATORS, 201),
-    "drill": Door("POST /replacements/drill", at(f"{API}/replacements/drill", {**REPLACING, "count": 1}), OPERATORS),
-    "show a replacement": Door("GET /replacements/{replacement}", of_replacement(), READERS),
-    "its certificates": Door("GET /replacements/{replacement}/certificates", of_replacement("/certificates"), READERS),
-    "its report": Door("GET /replacements/{replacement}/report", of_replacement("/report"), READERS),
-    "stop a replacement": Door(
-        "POST /replacements/{replacement}/stop", of_replacement("/stop", {"reason": WHY}), OPERATORS
     ),
     "metrics": Door("GET /metrics", at("/metrics"), READERS),
     "description": Door("GET /openapi.json", at(f"{API}/openapi.json"), EVERYBODY),

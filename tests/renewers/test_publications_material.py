@@ -16,12 +16,12 @@ from sqlmodel import col
 from ca import clock, delta, hierarchy, revocation
 from ca.authority import State
 from ca.crl import CrlPolicy
-from ca.errors import Unavailable
+from ca.errors import BadRequest, Unavailable
 from ca.founding import Plan
 from ca.keys.algorithms import KeyType
 from ca.models import DeltaList, RevocationListContent
 from ca.publication import chain, jws, opening
-from ca.publication.manifest import ListKind, Manifest
+from ca.publication.manifest import ListKind
 from ca.publication.signer import Signer
 from ca.store import Store
 from ca.x509.revocation_list import RevocationReason
@@ -115,10 +115,13 @@ def test_who_knows_the_old_root_alone_finds_a_way_to_the_new_one(lifecycle: Life
     old, new = (lifecycle.installation.authorities.get(f"root-{n}").certificate for n in (1, 2))
     for name, stream in (("trust.jws", TRUST), ("crl.jws", CRL)):
         opening.open_signed(files[name], [new], trust_domain=OWN, stream=stream, now=clock.timestamp(), held=None)
-    signed = jws.read(files["trust.jws"])
-    beside = [entry.certificate for entry in Manifest.decode(signed.payload).authorities]
-    way = [*signed.chain, *map(x509.load_der_x509_certificate, beside)]
-    chain.must_be_signer(way, [old], OWN, clock.now())
+    found = opening.open_signed(
+        files["trust.jws"], [old], trust_domain=OWN, stream=TRUST, now=clock.timestamp(), held=None
+    )
+    assert [entry.certificate for entry in found.anchors] == [new]
+    with pytest.raises(BadRequest) as refused:  # without the way that the manifest names there is none
+        chain.must_be_signer(jws.read(files["trust.jws"]).chain, [old], OWN, clock.now())
+    assert refused.value.code == "untrusted-manifest"
     assert files["cas.pem"].count(b"BEGIN") == 2  # root-2, issuing-2
 
 
