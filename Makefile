@@ -57,6 +57,15 @@ years: $(VENV)/tests ## two simulated years of renewals, outages and clock jumps
 compromise: $(VENV)/tests ## a CA is declared compromised and all it issued is replaced; COUNT=10000 is the full run
 	$(BIN)/python -m tests.flows.compromise $(or $(COUNT),10000)
 
+rotations: $(VENV)/tests ## a living mesh through two CA rotations; COUNT=20 clients is the full campaign
+	$(BIN)/python -m tests.flows.rotations $(or $(COUNT),20)
+
+rotations-kill: $(VENV)/tests ## the same, with kill -9 of the server at every stage
+	$(BIN)/python -m tests.flows.rotations $(or $(COUNT),20) --kill
+
+revocations: $(VENV)/tests ## from revoked to refused at nginx and Mosquitto among 1,000,000; COUNT=100 revocations
+	$(BIN)/python -m tests.flows.revocations $(or $(COUNT),100)
+
 peers: ## the real counterparts that tests talk to (Debian packages, as root); none of them is started
 	apt-get update -qq
 	@if [ ! -e /usr/sbin/policy-rc.d ]; then printf '#!/bin/sh\nexit 101\n' > /usr/sbin/policy-rc.d; chmod 755 /usr/sbin/policy-rc.d; touch $(NO_START); fi

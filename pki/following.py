@@ -23,8 +23,8 @@ from ca.publication.manifest import ListKind, Manifest
 from ca.publication.opening import check_files, check_list, open_signed
 from ca.secret import Secret
 from ca.x509.bundle import pem_crl
-from pki.cli.held import Memory, read_held, write_held
 from pki.client import fetching
+from pki.held import Memory, read_held, write_held
 from renewers.distribution.streams import crl_stream, trust_stream
 from renewers.notifiers.signature import ID, SIGNATURE, TIMESTAMP, signature_of
 from renewers.publishers import Material

@@ -68,8 +68,8 @@ def _checked(
 ) -> _Checked:
     from ca import clock
     from ca.publication import opening
-    from pki.cli.held import key_of, read_held, write_held
     from pki.cli.published import check_published, read_anchors, read_bounded
+    from pki.held import key_of, read_held, write_held
 
     memory = read_held(held, may_be_new=update)
     content, anchors = read_bounded(signed), read_anchors(root)

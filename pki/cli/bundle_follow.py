@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from pki.cli.options import Json
+
+if TYPE_CHECKING:
+    from pki.following import Following, Taken
 
 PAUSE = 5.0
 """Seconds after a failure until it is tried again."""
@@ -33,25 +36,30 @@ def follow(
 
     It begins with one root, needs no server on this machine, and refuses what is older, cut off, or signed by others.
     """
-    import shlex
-    import time
-
-    from ca.errors import CertwrightError
-    from pki.cli.output import print_json, say
     from pki.client.fetching import base_of
-    from pki.following import WAIT, Following
-    from pki.following import follow as take
+    from pki.following import Following
     from pki.secret_files import read_secret
 
     if bool(consumer) != (secret_file is not None):
         raise typer.BadParameter("--consumer and --secret-file go together", param_hint="--consumer")
-    program = tuple(shlex.split(reload)) if reload else ()
     secret = None if secret_file is None else read_secret(secret_file)
+    program = _words(reload)
     plan = Following(base_of(base), trust_domain, root, directory, crl, program, consumer, secret)
+    _keep(plan, once=once, as_json=json)
+
+
+def _keep(plan: Following, *, once: bool, as_json: bool) -> None:
+    """Take what is newest, once or for ever; the same trouble is said once."""
+    import time
+
+    from ca.errors import CertwrightError
+    from pki.cli.output import say
+    from pki.following import WAIT, follow
+
     is_first, failing = True, ""
     while True:
         try:
-            taken = take(plan, wait=0 if is_first or once else WAIT)
+            taken = follow(plan, wait=0 if is_first or once else WAIT)
         except CertwrightError as error:
             if once:
                 raise
@@ -61,12 +69,28 @@ def follow(
             time.sleep(PAUSE)
             continue
         is_first, failing = False, ""
-        if taken is not None and json:
-            print_json({"versions": dict(taken.versions), "is_acknowledged": taken.is_acknowledged})
-        elif taken is not None:
-            versions = ", ".join(f"{stream} {version}" for stream, version in taken.versions.items())
-            say(f"in use: {versions}{', acknowledged' if taken.is_acknowledged else ''}")
+        if taken is not None:
+            _say(taken, as_json=as_json)
         elif once:
             say("what is held is the newest")
         if once:
             return
+
+
+def _say(taken: Taken, *, as_json: bool) -> None:
+    from pki.cli.output import print_json, say
+
+    if as_json:
+        print_json({"versions": dict(taken.versions), "is_acknowledged": taken.is_acknowledged})
+        return
+    versions = ", ".join(f"{stream} {version}" for stream, version in taken.versions.items())
+    say(f"in use: {versions}{', acknowledged' if taken.is_acknowledged else ''}")
+
+
+def _words(command: str | None) -> tuple[str, ...]:
+    import shlex
+
+    try:
+        return tuple(shlex.split(command)) if command else ()
+    except ValueError as error:
+        raise typer.BadParameter(str(error), param_hint="--reload") from None

@@ -27,7 +27,7 @@ def rotate(
     json: Json = False,
 ) -> None:
     """Let a CA be followed by its next generation, by evidence: trust is introduced first and removed last."""
-    from pki.cli.output import ask, print_json, say
+    from pki.cli.output import ask, say
     from pki.cli.rotation import follow, shown
     from pki.client.rest import connect
 
@@ -37,10 +37,7 @@ def rotate(
     with connect() as client:
         if plan or not (yes or json):
             preview = client.post("/rotations/plan", body | {"reason": reason or "only to look at it"})
-            if plan and json:
-                print_json(preview)
-            else:
-                _preview(preview)
+            _preview(preview, as_json=plan and json)
             if plan:
                 return
         ask(f"rotate {line} so?", yes=yes)
@@ -52,9 +49,12 @@ def rotate(
     shown(started, as_json=json)
 
 
-def _preview(found: dict[str, Any]) -> None:
-    from pki.cli.output import counted, fields, moment, say, table
+def _preview(found: dict[str, Any], *, as_json: bool) -> None:
+    from pki.cli.output import counted, fields, moment, print_json, say, table
 
+    if as_json:
+        print_json(found)
+        return
     impact = found["impact"]
     makes = [
         [one["takes"] or "a new one", one["follows"], one["subject"], one["key_type"], one["lifetime"], one["beneath"]]

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 from sqlalchemy import func, select
@@ -145,7 +145,8 @@ def _vary(model: Model, number: int) -> Model:
             texts.append(f"dns:drill-{number}.{name.value.removeprefix('*.')}")
         elif name.kind is names.Kind.URI:
             texts.append(f"uri:{name.value}-{number}")
-    return replace(model, names=tuple(dict.fromkeys(texts)))
+    names_of_it = tuple(dict.fromkeys(texts))
+    return Model(names_of_it, model.profile, model.key_type, model.key_age, model.lifetime)
 
 
 def _is_allowed(box: Lifecycle, model: Model, key: PrivateKey) -> bool:
@@ -179,7 +180,7 @@ def _replace(
 ) -> tuple[Progress, Sequence[str]]:
     """The replacement itself: of all there is, after the CAs were followed if they are what is selected."""
     chosen = _in_sandbox(box.lifecycle, resolved)
-    hurried = replace(plan, selection=chosen, per_minute=MOST_PER_MINUTE, deadline=None)
+    hurried = ReplacementPlan(chosen, plan.reason, MOST_PER_MINUTE, plan.revokes, plan.revocation_reason)
     made = replacement.begin(box.lifecycle, sandbox.BY, hurried)
 
     def done() -> int:

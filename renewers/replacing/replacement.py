@@ -110,7 +110,7 @@ def stop(lifecycle: Lifecycle, caller: Caller, replacement_id: int, reason: str)
             raise Conflict(
                 f"replacement {replacement_id} belongs to rotation {row.rotation_id}",
                 code="replacement-of-rotation",
-                hint="pause or abort the rotation: certwright ca rotation",
+                hint="certwright rotation abort",
             )
         counts = progress(tx.connection, replacement_id)
         close(tx, replacement_id, STOPPED, counts, caller.identity, reason=written)

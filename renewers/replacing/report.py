@@ -1,7 +1,7 @@
 """The report of a mass replacement, in between and at the end: what became of each, when, whose, and what proves it.
 
 Plain data; `render` makes text of it. What proves it are entries of the ledger, by their place and hash: whoever holds
-a signed head can check that they are in it (`certwright ledger prove`).
+a signed head can check that the ledger has them (`certwright ledger export`).
 """
 
 from __future__ import annotations

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 
-from tests.bench import crls, due, growth, https, issuing, renewing, scan, start
+from tests.bench import consumers, crls, due, growth, https, issuing, renewing, scan, start
 from tests.bench.report import console
 
 BENCHMARKS = {
@@ -14,6 +14,7 @@ BENCHMARKS = {
     "crls": crls.run,
     "start": start.run,
     "growth": growth.run,
+    "consumers": consumers.run,
     "due": due.run,
     "scan": scan.run,
     "renewing": renewing.run,

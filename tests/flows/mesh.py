@@ -210,9 +210,14 @@ class Mesh:
 
 @contextmanager
 def mesh(
-    home: Path, *, clients: int = 20, pace: float = 0.05, settings: Mapping[str, str] | None = None
+    home: Path,
+    *,
+    clients: int = 20,
+    pace: float = 0.05,
+    settings: Mapping[str, str] | None = None,
+    furnish: Callable[[Path], None] | None = None,
 ) -> Iterator[Mesh]:
-    """Found an installation and everything around it, with traffic going; see `Mesh`."""
+    """Found an installation and everything around it, with traffic going; `furnish` is shown its state directory."""
     changes = {
         "installation.domain": f'"{DOMAIN}"',
         "crl.shards": "4",
@@ -222,6 +227,8 @@ def mesh(
     tls, plain = peer.free_port(), peer.free_port()
     changes |= {"installation.public_url": f'"http://127.0.0.1:{plain}"'}
     initialise(home / "state", InitPlan(name="Mesh", changes=changes))
+    if furnish is not None:
+        furnish(home / "state")
     kept = {name: value for name, value in os.environ.items() if not name.startswith("CERTWRIGHT_")}
     listen = {"CERTWRIGHT_LISTEN__TLS": f"127.0.0.1:{tls}", "CERTWRIGHT_LISTEN__PLAIN": f"127.0.0.1:{plain}"}
     found = Mesh(home, {**kept, **listen}, tls, plain)
@@ -231,7 +238,8 @@ def mesh(
         secrets = _populate(found, clients)
         found.until_brought()
         _start_servers(found)
-        _start_clients(found, secrets, pace)
+        if clients:
+            _start_clients(found, secrets, pace)
         yield found
 
 
