@@ -15,7 +15,7 @@ VERSITYGW := github.com/versity/versitygw
 VERSITYGW_VERSION := v1.8.0
 
 .DEFAULT_GOAL := help
-.PHONY: help run demo test lint bench peers fuzz fuzz-api crash crash-renewals orders years compromise requirements clean
+.PHONY: help run demo test lint bench peers fuzz fuzz-api crash crash-renewals orders years rotations rotations-kill revocations compromise requirements clean
 
 help: ## what there is
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -90,7 +90,7 @@ requirements: ## pin the newest versions again, with hashes
 	  --extra postgresql --extra lint --extra build -o requirements.txt pyproject.toml
 	$(VENV)-pin/bin/pip-compile -q --upgrade --generate-hashes --allow-unsafe --strip-extras \
 	  --no-emit-index-url --no-emit-find-links --no-emit-trusted-host --no-header \
-	  --extra dev --extra postgresql --extra lint --extra build --constraint requirements.txt -o requirements-dev.txt pyproject.toml
+	  --extra dev --extra postgresql --extra lint --extra build --extra dns-providers --constraint requirements.txt -o requirements-dev.txt pyproject.toml
 	rm -rf $(VENV)-pin
 
 clean: ## the virtual environment and what tests leave

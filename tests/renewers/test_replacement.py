@@ -19,6 +19,7 @@ from ca.errors import Conflict, Forbidden, PolicyRefusal
 from ca.keys.algorithms import KeyType
 from ca.models import LedgerEntry
 from ca.x509.revocation_list import RevocationReason
+from renewers import work
 from renewers.inventory import owners
 from renewers.inventory.owners import OwnerPlan
 from renewers.models import Endpoint, Lineage, Renewal, ReplacementItem, Tracked
@@ -79,7 +80,7 @@ def test_a_renewal_under_way_with_the_old_key_is_begun_anew(world: Replacing) ->
     """Its key is from before; another one, that was begun after its turn had come, is continued."""
     made = world.begin(Selection(lineages=("drill-0000000",)), per_minute=6000)
     lineage = world.rows(Lineage, col(Lineage.name) == "drill-0000000")[0]
-    first = world.renewals()[0]
+    first = next(row for row in world.renewals() if row.lineage_id == lineage.id)
     open_one = {name: getattr(first, name) for name in ("csr", "sealed_key", "key_made_at", "started_at", "left_out")}
     row = {"lineage_id": lineage.id, "state": "open", "reason": "due", "issuer": "", "replaces_id": lineage.current_id}
     world.store.write(lambda tx: tx.add(Renewal, {**open_one, **row}))
@@ -212,6 +213,9 @@ def test_it_is_stopped_and_then_forces_nothing_any_more(world: Replacing) -> Non
         account = replacement.stop(world.lifecycle, rig.ADMIN, made, "it was a false alarm")
     before = len(world.renewals())
     assert 0 < account.left < LINEAGES
+    left = world.items(made, "waiting")[0]
+    world.alter(ReplacementItem, col(ReplacementItem.tracked_id) == left.tracked_id, state="renewing")
+    world.store.write(lambda tx: work.hurry(tx, "renew", str(left.lineage_id)))
     world.step(60, times=3)
     assert len(world.renewals()) == before
     assert world.row(made).state == "stopped"
