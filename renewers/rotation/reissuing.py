@@ -8,10 +8,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from sqlalchemy import Connection, select, update
+from sqlalchemy import Connection, select
 from sqlmodel import col
 
-from ca import clock
 from ca.store import Transaction
 from renewers import work
 from renewers.lifecycle import Lifecycle
@@ -19,10 +18,8 @@ from renewers.models import Replacement
 from renewers.replacing import replacement
 from renewers.replacing.plans import COMPROMISED_DEADLINE, ReplacementPlan
 from renewers.replacing.selection import Selection
+from renewers.replacing.underway import KIND, STOPPED
 from renewers.rotation.underway import BY, Underway
-
-KIND = "replace"
-OPEN, STOPPED = "open", "stopped"
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,8 +62,8 @@ def stop(tx: Transaction, rotation: Underway) -> None:
     """Replace no more: the rotation turns back."""
     known = find(tx.connection, rotation)
     if known is not None:
-        values = {"state": STOPPED, "ended_at": clock.timestamp()}
-        tx.execute(update(Replacement).where(col(Replacement.id) == known).values(**values))
+        account = replacement.progress(tx.connection, known)
+        replacement.close(tx, known, STOPPED, account, BY.identity, reason="the rotation turns back")
         work.cancel(tx, KIND, str(known))
 
 
