@@ -139,7 +139,10 @@ FIELDS = {
 LEFT_OUT = {path: ... for path in FIELDS if "unknown" not in path and not path.endswith(".0")}
 
 
-@pytest.mark.parametrize(("path", "value"), [*FIELDS.items(), *LEFT_OUT.items()])
+CASES = [*FIELDS.items(), *LEFT_OUT.items()]
+
+
+@pytest.mark.parametrize(("path", "value"), CASES, ids=[f"{number}-{path}" for number, (path, _) in enumerate(CASES)])
 def test_every_field_is_checked(path: str, value: Any) -> None:
     assert Manifest.decode(FULL.encode()) == FULL
     assert refusal(Manifest.decode, changed(path, value)) == "bad-manifest"
@@ -164,7 +167,21 @@ def test_every_field_is_checked(path: str, value: Any) -> None:
         FULL.encode() + b" " * LARGEST,
         FULL.encode().decode().encode("utf-16"),
     ],
-    ids=lambda data: f"{len(data)}-{data[:12]!r}",
+    ids=(
+        *(
+            "nothing",
+            "a list",
+            "null",
+            "a line more",
+            "cut off",
+            "a space",
+            "doubled",
+            "an escape",
+            "a power",
+            "no number",
+        ),
+        *("too many lists", "too deep", "too long a number", "too large", "another encoding"),
+    ),
 )
 def test_other_spellings_are_refused(data: bytes) -> None:
     """Cut off, doubled keys, other numbers, white space, too deep, too large."""

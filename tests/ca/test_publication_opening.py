@@ -116,7 +116,9 @@ def test_what_has_expired_is_refused() -> None:
     assert refused(SIGNED, now=MANIFEST.expires_at + 1) == "expired-manifest"
 
 
-@pytest.mark.parametrize("size", [0, 1, 100, len(SIGNED) // 2, len(SIGNED) - 1])
+@pytest.mark.parametrize(
+    "size", [0, 1, 100, len(SIGNED) // 2, len(SIGNED) - 1], ids=["nothing", "one", "a hundred", "half", "all but one"]
+)
 def test_a_truncated_manifest_is_refused(size: int) -> None:
     assert refused(SIGNED[:size]) == "bad-manifest"
 

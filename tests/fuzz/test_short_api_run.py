@@ -71,7 +71,7 @@ def _raise(*_arguments: Any) -> Any:
         (140, tokens, "caller_view", _raise, "escaped: RuntimeError"),
         (260, owners, "owner_view", _raise, "escaped: RuntimeError"),
         (550, policy, "judge", lambda *_arguments: [], "unsound: "),
-        (300, access.Caller, "must", lambda *_arguments: None, "right: "),
+        (600, access.Caller, "must", lambda *_arguments: None, "right: "),
     ],
     ids=["handler", "inventory", "policy", "rights"],
 )

@@ -10,7 +10,6 @@ import base64
 import json
 import time
 from collections.abc import Callable, Iterator
-from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import timedelta
 from functools import lru_cache
@@ -26,7 +25,6 @@ from cryptography.hazmat.primitives.serialization import Encoding
 
 from ca import access, clock, hierarchy, revocation, signing
 from ca.access import Caller, Operation, Role
-from ca.errors import Conflict
 from ca.founding import Plan, self_signed
 from ca.issuance import Issued
 from ca.keys.algorithms import KeyType
@@ -49,7 +47,7 @@ from renewers.inventory.track import track
 from renewers.replacing import replacement
 from renewers.replacing.plans import ReplacementPlan
 from renewers.replacing.selection import Selection
-from renewers.rotation import showing, starting, steering
+from renewers.rotation import starting, steering
 from renewers.rotation.plans import RotationPlan
 from tests import rig
 from tests.pki.conftest import (
@@ -487,11 +485,10 @@ def _publishing(world: World, stand: Stand) -> tuple[str, Any]:
 
 
 def of_rotation(tail: str = "", **more: str) -> Callable[[World, Stand], tuple[str, Any]]:
-    """A rotation that was just started; whatever was open before is turned back."""
+    """A rotation that was just started, of a line of its own."""
 
     def ask(world: World, stand: Stand) -> tuple[str, Any]:
-        _end_rotations(world)
-        made = starting.start(world.product.lifecycle, rig.ADMIN, RotationPlan("issuing", WHY))
+        made = starting.start(world.product.lifecycle, rig.ADMIN, RotationPlan(_line(world), WHY))
         if tail == "/resume":
             steering.pause(world.product.lifecycle, rig.ADMIN, made, WHY)
         return f"{API}/rotations/{made}{tail}", {"reason": WHY, **more} if tail else None
@@ -500,17 +497,15 @@ def of_rotation(tail: str = "", **more: str) -> Callable[[World, Stand], tuple[s
 
 
 def _rotating(world: World, stand: Stand) -> tuple[str, Any]:
-    _end_rotations(world)
-    return f"{API}/rotations", {"line": "issuing", "reason": WHY}
+    return f"{API}/rotations", {"line": _line(world), "reason": WHY}
 
 
-def _end_rotations(world: World) -> None:
-    """As the schedule does, once somebody has aborted them."""
-    lifecycle = world.product.lifecycle
-    for row in showing.page(lifecycle, rig.ADMIN, state="open")[0]:
-        with suppress(Conflict):
-            steering.abort(lifecycle, rig.ADMIN, row.id, WHY)
-        catch_up(world.product)
+def _line(world: World) -> str:
+    """A line of CAs that is nothing else's."""
+    name = "turn-" + "".join(chr(ord("a") + int(digit)) for digit in str(time.monotonic_ns()))
+    plan = Plan(name, rig.common_name(name), KeyType.P256, crl_shards=1)
+    hierarchy.create_subordinate(world.installation, rig.ADMIN, "sub-ca", plan)
+    return name
 
 
 def of_replacement(tail: str = "", **body: str) -> Callable[[World, Stand], tuple[str, Any]]:

@@ -112,8 +112,11 @@ def test_every_setting_can_come_from_the_environment(monkeypatch: pytest.MonkeyP
         "places.brokers": [{"name": "plant", "host": "broker.example", "reports": "certwright/reports"}],
         "places.stores": [
             {
-                **{"name": "cdn", "endpoint": "https://s3.example", "bucket": "trust"},
-                **{"access_key_id": "id", "secret_file": "cdn"},
+                "name": "cdn",
+                "endpoint": "https://s3.example",
+                "bucket": "trust",
+                "access_key_id": "id",
+                "secret_file": "cdn",
             }
         ],
         "places.clusters": [{"name": "prod", "server": "https://kube.example:6443", "token_file": "token"}],
