@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import time
 from collections.abc import Iterator
 from hashlib import sha256
 from pathlib import Path
@@ -204,6 +205,9 @@ def test_beside_a_server_it_is_the_schedules(beside: Cli) -> None:
     place = beside.directory / "edge"
     beside.run("consumer", "add", "edge", "--directory", place)
     beside.run("renew", "run")
+    deadline = time.monotonic() + 60  # the schedule may have taken the work, and be at it still
+    while not (place / "live" / "crl.pem").exists() and time.monotonic() < deadline:
+        time.sleep(0.05)
     assert (place / "live" / "crl.pem").exists()
     shown = beside.json("consumer", "show", "edge")
     assert all(one["sent_version"] > 0 for one in shown["holds"])
@@ -211,6 +215,8 @@ def test_beside_a_server_it_is_the_schedules(beside: Cli) -> None:
     issued = beside.json("cert", "issue", rig.WORKLOAD, "--profile", "mesh", "--out", beside.directory / "leaf")
     beside.run("cert", "revoke", issued["serial"], "-y")
     beside.run("bundle", "publish")
+    while len(beside.json("bundle", "history", CRLS)) <= len(history) and time.monotonic() < deadline:
+        time.sleep(0.05)
     assert len(beside.json("bundle", "history", CRLS)) > len(history)
     beside.run("consumer", "remove", "edge", "-y")
 
