@@ -41,6 +41,7 @@ def make_lifecycle(state: Path, settings: Settings, installation: Installation, 
     policy = _policy(settings)
     if unknown := set(policy.issuers) - set(issuers):
         raise Misconfigured(f"renewals.issuers names {min(unknown)}, which is not among [issuers]")
+    signer = Signer(installation, settings.variables["trust_domain"])
     return Lifecycle(
         installation=installation,
         sealer=sealer,
@@ -51,7 +52,8 @@ def make_lifecycle(state: Path, settings: Settings, installation: Installation, 
         count=metrics.count,
         measure=metrics.measured,
         trust_domain=settings.variables["trust_domain"],
-        sign_manifest=Signer(installation, settings.variables["trust_domain"]).sign,
+        sign_manifest=signer.sign,
+        signing_trouble=lambda: signer.trouble,
     )
 
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from ca.errors import Defect
+from ca.errors import CertwrightError, Defect
 from ca.installation import Installation
 from ca.keys.algorithms import KeyType
 from ca.keys.sealed import Sealer
@@ -75,6 +75,9 @@ class Lifecycle:
     """Our own SPIFFE trust domain: the streams that we publish are named after it."""
     sign_manifest: Callable[[bytes], bytes] = _no_signer
     """Makes the signed publication (RFC 7515) of a manifest; `ca/publication/signer.py`."""
+
+    signing_trouble: Callable[[], CertwrightError | None] = lambda: None
+    """Why the signer's certificate could not be renewed the last time; None if all is well."""
 
     lead_times: LeadTimes = field(default_factory=LeadTimes)
     """How long renewals took so far."""

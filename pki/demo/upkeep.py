@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 from cryptography import x509
@@ -16,12 +17,12 @@ from rich.markup import escape
 from ca.errors import Defect, Unavailable
 from pki.client.rest import Client
 from pki.demo.voice import Voice
-from pki.demo.website import Visitors, Website
+from pki.demo.website import Visitors, Website, visit
 from pki.demo.world import DOMAIN, World
 
 OWNER, EMAIL = "web", f"web@{DOMAIN}"
 SHOP = f"shop.{DOMAIN}"
-PATIENCE = 20.0
+PATIENCE = 60.0
 """Seconds until a renewal that has not come to its end is given up."""
 PAUSE = 0.1
 
@@ -32,13 +33,17 @@ class Upkeep:
     def __init__(self, world: World, voice: Voice, client: Client, website: Website) -> None:
         self._world, self._client, self._website = world, client, website
         self._title, self._say, self._command = voice.title, voice.say, voice.command
-        self._visitors = Visitors(website.port, world.trusted, SHOP)
+        self._bundle = world.trusted
 
-    def tell(self, gateway: int) -> None:
-        """These steps; `gateway` is the port of the other TLS server that there is to find."""
+    def begin(self, bundle: Path) -> None:
+        """Plan it, bring it to the website, renew it there; `bundle` is what its visitors trust."""
+        self._bundle = bundle
         self._planned()
         self._brought()
         self._renewed()
+
+    def end(self, gateway: int) -> None:
+        """Look at everything; `gateway` is the port of the other TLS server that there is to find."""
         self._scanned(gateway)
         self._well()
 
@@ -57,21 +62,20 @@ class Upkeep:
         self._command(f"destination add website --lineage {SHOP} {options}")
         started = time.monotonic()
         settings = {"directory": str(directory), "reload": self._website.reload}
-        trusted = str(self._world.trusted.resolve())
-        body = {"name": "website", "lineage": SHOP, "settings": settings, "probe": probe, "bundle": trusted}
+        body = {"name": "website", "lineage": SHOP, "settings": settings, "probe": probe, "bundle": str(self._bundle)}
         self._client.post("/destinations", body)
         row = self._when(lambda row: row["current"] is not None)
         took = time.monotonic() - started
         if not directory.is_relative_to(self._world.directory.resolve()):
             self._say("(others may write where the demo is, and nothing is brought there: hence a directory elsewhere)")
         self._say(f"issued, written, reloaded, and [green]seen in a handshake[/], {took:.1f} s later")
-        self._say(f"{row['current']} until {row['not_after']}, trusted by those who trust trusted.pem alone")
+        self._say(f"{row['current']} until {row['not_after']}, trusted by those who trust what the host has")
 
     def _renewed(self) -> None:
         self._title("Renew it while visitors come and go")
         self._command(f"renew now {SHOP}")
         before, old = self._client.get(f"/lineages/{SHOP}"), self._shown()
-        with self._visitors as visitors:
+        with Visitors(self._visit) as visitors:
             self._client.post(f"/lineages/{SHOP}/renew", {})
             row = self._when(lambda row: row["current"] != before["current"])
         new = self._shown()
@@ -125,7 +129,10 @@ class Upkeep:
             time.sleep(PAUSE)
 
     def _shown(self) -> x509.Certificate:
-        return x509.load_der_x509_certificate(self._visitors.visit())
+        return x509.load_der_x509_certificate(self._visit())
+
+    def _visit(self) -> bytes:
+        return visit(self._website.port, self._bundle, SHOP)
 
 
 def _key(certificate: x509.Certificate) -> bytes:

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import io
+import os
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager, redirect_stdout
 
 from rich.console import Console
 from rich.markup import escape
 from rich.padding import Padding
 from rich.panel import Panel
 from rich.rule import Rule
+from rich.text import Text
+
+INDENT = 3
 
 
 class Voice:
@@ -32,6 +38,16 @@ class Voice:
         """Say what came of it."""
         self._out.print(Padding(text, (0, 0, 0, 3), expand=False))
 
+    def screen(self, command: str, show: Callable[[], None]) -> None:
+        """Name a command and show what it prints, as wide as there is room for it."""
+        self.command(command)
+        width = {"COLUMNS": str(self._out.width - INDENT)}
+        colours = {"FORCE_COLOR": "1"} if self._out.is_terminal else {}
+        with redirect_stdout(io.StringIO()) as printed, _environment(width | colours):
+            show()
+        for line in printed.getvalue().splitlines():
+            self._out.print(Text(" " * INDENT).append_text(Text.from_ansi(line)), soft_wrap=True)
+
     def frame(self, text: str) -> None:
         """Say something that stands for itself."""
         if self._step:
@@ -46,3 +62,17 @@ class Voice:
     def aside(self, text: str) -> None:
         """Say something that is no part of the story."""
         self._out.print(f"[dim]{text}[/]")
+
+
+@contextmanager
+def _environment(changes: Mapping[str, str]) -> Iterator[None]:
+    before = {name: os.environ.get(name) for name in changes}
+    os.environ.update(changes)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value

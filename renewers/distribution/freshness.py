@@ -22,6 +22,7 @@ from renewers.telling import alarms
 from renewers.telling.alarms import Trouble
 
 LATE_ALARM = "publication-late"
+SIGNER_ALARM = "publication-signer"
 LATE_PART = 4
 """A manifest is late once less than this part of its life is left: it should have been followed at half of it."""
 PAGE = 100
@@ -57,7 +58,22 @@ def watch(lifecycle: Lifecycle) -> int:
         standing = connection.execute(select(col(Alarm.subject)).where(col(Alarm.kind) == LATE_ALARM)).scalars().all()
     if late or standing:
         changed += lifecycle.store.write(lambda tx: _judge_ends(tx, ends, standing))
-    return changed
+    return changed + _judge_signer(lifecycle)
+
+
+def _judge_signer(lifecycle: Lifecycle) -> int:
+    """Its old certificate still signs: what stands in the way of a new one is mended before that ends."""
+    trouble, about = lifecycle.signing_trouble(), lifecycle.trust_domain
+    known = select(col(Alarm.subject)).where(col(Alarm.kind) == SIGNER_ALARM)
+    with lifecycle.store.read() as connection:
+        is_standing = connection.execute(known).first() is not None
+    if trouble is None and not is_standing:
+        return 0
+    if trouble is None:
+        return int(lifecycle.store.write(lambda tx: alarms.clear_alarm(tx, SIGNER_ALARM, about)))
+    message = f"the certificate that signs publications cannot be renewed: {trouble.message}"
+    said = Trouble(SIGNER_ALARM, about, "error", message, trouble.hint)
+    return int(lifecycle.store.write(lambda tx: alarms.raise_alarm(tx, said)))
 
 
 def _worth_a_look(connection: Connection) -> list[str]:

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests import peer
-from tests.flows import rotations
+from tests.flows import revocations, rotations
 from tests.flows.mesh import mesh, tally, until
 
 pytestmark = [pytest.mark.peer("nginx"), pytest.mark.xdist_group("mesh")]
@@ -53,3 +53,10 @@ def test_who_never_says_that_it_holds_it_is_waited_for(tmp_path: Path) -> None:
         assert row["state"] == "done"
         assert [one["subject"] for one in row["overrides"]] == ["silent-1", "silent-1"]
         assert tally(found).failures == []
+
+
+def test_what_is_revoked_is_refused_by_every_server(tmp_path: Path) -> None:
+    """At nginx and at Mosquitto, by itself, after it was let in; how fast that is, the campaign prints."""
+    report = revocations.campaign(tmp_path, revocations=2)
+    assert report.wrong == []
+    assert {name: len(found) for name, found in report.seconds.items()} == {"web-1": 2, "web-2": 2, "broker-1": 2}

@@ -9,6 +9,7 @@ import pytest
 from sqlalchemy import update
 
 from ca import clock
+from ca.errors import CertwrightError, Unavailable
 from ca.store import Store
 from renewers.distribution import consumers, freshness, holdings, showing
 from renewers.lifecycle import Lifecycle
@@ -16,6 +17,7 @@ from renewers.models import Consumer, Holding
 from tests import rig
 from tests.renewers.consuming import (
     CRL,
+    DOMAIN,
     TRUST,
     add,
     alarms,
@@ -204,3 +206,15 @@ def test_ages_and_counts(any_store: Store) -> None:
         assert (shown.count, shown.longest) == (2, 30.0)
         assert showing.latencies(lifecycle, rig.OPERATOR, name="edge-3") is None
         assert holding(lifecycle).consumer_id == consumer(lifecycle).id
+
+
+def test_a_signer_that_cannot_be_renewed_is_an_alarm(any_store: Store) -> None:
+    """Its old certificate still signs: said while there is time, once, and over when it is mended."""
+    trouble: list[CertwrightError] = [Unavailable("no generation of issuing is active", hint="certwright ca list")]
+    lifecycle = make_lifecycle(any_store, signing_trouble=lambda: trouble[0] if trouble else None)
+    with at(0):
+        assert [freshness.watch(lifecycle) for _ in range(2)] == [1, 0]
+        assert "no generation of issuing is active" in alarms(lifecycle)[freshness.SIGNER_ALARM, DOMAIN].message
+        trouble.clear()
+        assert [freshness.watch(lifecycle) for _ in range(2)] == [1, 0]
+        assert alarms(lifecycle) == {}
