@@ -40,6 +40,12 @@ class ConsumerMetrics:
             buckets=(0.5, 1, 2, 5, 15, 60, 300, 900, 3600, 24 * 3600),
             registry=registry,
         )
+        self.refused_seconds = Histogram(
+            "certwright_revoked_to_refused_seconds",
+            "Time from revoking a leaf on purpose until a consumer was seen to refuse it.",
+            buckets=(0.5, 1, 2, 5, 15, 60, 300, 900, 3600),
+            registry=registry,
+        )
         found = {
             "consumers": ("Consumers of a stream, by how they stand: current, behind, never.", ["stream", "standing"]),
             "consumer_behind_seconds": ("How long the consumer that is furthest behind has been so.", ["stream"]),

@@ -68,7 +68,8 @@ class LifecycleMetrics:
 
     def measured(self, what: str, seconds: float) -> None:
         """How long the floor below has taken for something."""
-        {"renewal": self.renewal_seconds, "consumer_proof": self.consumers.proof_seconds}[what].observe(seconds)
+        own = {"renewal": self.renewal_seconds, "consumer_proof": self.consumers.proof_seconds}
+        {**own, "revoked_to_refused": self.consumers.refused_seconds}[what].observe(seconds)
 
     def look_up(self, store: Store) -> None:
         """Look up what is not counted."""

@@ -52,6 +52,7 @@ class World:
             "installation.public_url": f"http://127.0.0.1:{self.plain}",
             "listen.tls": f"127.0.0.1:{self.tls}",
             "listen.plain": f"127.0.0.1:{self.plain}",
+            "consumers.canary_every": "2s",  # a newcomer does not wait ten minutes to see what a gateway holds
             "renewals.programs": [shutil.which("touch") or "/usr/bin/touch"],
         }
         return initialise(self.state, InitPlan(name="Demo", changes={k: json.dumps(v) for k, v in changes.items()}))

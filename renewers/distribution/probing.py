@@ -23,7 +23,7 @@ from ca.authority import State
 from ca.models import Authority, Revocation
 from ca.store import Transaction
 from renewers import work
-from renewers.distribution import acknowledging, canaries, leaves, places, published, streams
+from renewers.distribution import acknowledging, canaries, latency, leaves, places, published, streams
 from renewers.distribution.leaves import Leaf
 from renewers.distribution.needs import Needs, read_needs
 from renewers.lifecycle import Lifecycle
@@ -41,6 +41,8 @@ FRESH = 30
 """Seconds for which a consumer that was brought something is looked at whatever has failed before."""
 PAGE = 200
 BY = "probe"
+REFUSED = "revoked"
+"""What latencies from a revocation to its refusal are kept under, beside those of streams."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,7 +108,10 @@ def probe(lifecycle: Lifecycle, claim: Claim) -> None:
     seen = _shake(lifecycle, consumer, expected, canary)
 
     # 3. Write down what that proves, and when to look again.
-    lifecycle.store.write(lambda tx: _record(tx, lifecycle, claim, consumer, needs, trust, seen))
+    outcome, seconds = lifecycle.store.write(lambda tx: _record(tx, lifecycle, claim, consumer, needs, trust, seen))
+    lifecycle.count("probes", outcome)
+    if seconds is not None:
+        lifecycle.measure("revoked_to_refused", seconds)
 
 
 def failed(lifecycle: Lifecycle, tx: Transaction, claim: Claim, error: Exception) -> Failed:
@@ -189,22 +194,33 @@ def _subject(row: Authority) -> bytes:
 
 def _record(
     tx: Transaction, lifecycle: Lifecycle, claim: Claim, consumer: Any, needs: Needs, trust: Any, seen: Seen
-) -> None:
+) -> tuple[str, float | None]:
+    """What it came to; and if a canary was refused for the first time, how long after its revocation that was."""
     work.check(tx, claim)
     _say(tx, consumer, seen)
     holds_trust = seen.shown > 0 and not (seen.kept_out or seen.let_in or seen.named)
     if holds_trust and trust is not None:
         acknowledging.prove(tx, consumer.id, trust.stream, trust.version, BY)
-    canary = seen.refused_canary
-    if needs.crl != "none" and canary is not None and holds_trust:
-        listed_in = canaries.listed_in(tx, canary.id)
-        if listed_in is not None:
-            acknowledging.prove(tx, consumer.id, streams.crl_stream(lifecycle.trust_domain), listed_in, BY)
+    seconds = None
+    if needs.crl != "none" and holds_trust and (canary := seen.refused_canary) is not None:
+        seconds = _prove_list(tx, lifecycle, consumer, canary)
     lacks = or_(col(Holding.sent_version) > col(Holding.held_version), col(Holding.held_version) == 0)
     left = tx.execute(select(col(Holding.stream)).where(col(Holding.consumer_id) == consumer.id, lacks)).first()
     again = 2 if left is not None else lifecycle.policy.probe_every
     work.settle(tx, claim, again_at=clock.timestamp() + again)
-    lifecycle.count("probes", "holds" if holds_trust else "lacks")
+    return "holds" if holds_trust else "lacks", seconds
+
+
+def _prove_list(tx: Transaction, lifecycle: Lifecycle, consumer: Any, canary: Leaf) -> float | None:
+    listed_in = canaries.listed_in(tx, canary.id)
+    stream = streams.crl_stream(lifecycle.trust_domain)
+    if listed_in is None or not acknowledging.prove(tx, consumer.id, stream, listed_in, BY):
+        return None
+    if canary.revoked_at is None or consumer.created_at > canary.revoked_at:  # it was not there to refuse it
+        return None
+    seconds = max(clock.exactly() - canary.revoked_at, 0.0)
+    latency.record(tx, consumer.id, REFUSED, canary.id, BY, seconds)
+    return seconds
 
 
 def _say(tx: Transaction, consumer: Any, seen: Seen) -> None:

@@ -31,7 +31,7 @@ from ca.revocation import revoke
 from ca.secret import Secret
 from ca.store import Store
 from ca.x509.revocation_list import RevocationReason
-from renewers.distribution import canaries, consumers, leaves, probing, publishing, spreading
+from renewers.distribution import canaries, consumers, latency, leaves, probing, publishing, spreading
 from renewers.distribution.consumers import ConsumerPlan
 from renewers.distribution.probing import Expected, expectations
 from renewers.lifecycle import Lifecycle, Policy
@@ -180,6 +180,10 @@ def test_who_lets_in_and_refuses_as_it_should_holds_the_newest(store: Store, tmp
         found.settle()
         assert found.holds() == {"trust", "crl"}
         assert found.alarms() == {}
+        with store.read() as connection:
+            taken = latency.percentiles(connection, stream=probing.REFUSED)
+        assert taken is not None
+        assert (taken.count, taken.longest > 0) == (1, True)
 
 
 def test_a_list_that_was_not_read_is_not_held(store: Store, tmp_path: Path) -> None:
