@@ -57,12 +57,12 @@ def post(
     headers: Mapping[str, str],
     *,
     ca_file: Path | None = None,
-    seconds: float = POST_SECONDS,
+    seconds: float | None = None,
 ) -> None:
     """POST, and nothing else than a 2xx is a success. `NotDelivered` says what came instead, never its body."""
     check_url(url)
     context, allowance = trusting(ca_file), _Allowance()
-    allowance.renew(clock.monotonic() + seconds)
+    allowance.renew(clock.monotonic() + (POST_SECONDS if seconds is None else seconds))
     context.sslsocket_class = _bounded_by(allowance)
     try:
         with (

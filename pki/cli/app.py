@@ -40,55 +40,57 @@ from pki.cli import (
 from pki.client.where import where
 
 EPILOG = """
-Start here: certwright demo shows everything in a minute, in a directory of its own.
+Start here: certwright demo shows everything in half a minute, in a directory of its own.
 Then: certwright init, certwright serve, certwright cert issue --profile mesh spiffe://...
 """
 
 app = typer.Typer(
     name="certwright",
-    help="An internal CA that issues, revokes, publishes and proves, and renews what is tracked in time.",
+    help="An internal CA that issues, revokes, publishes and proves; what is tracked is renewed, and a CA is rotated.",
     epilog=EPILOG,
     no_args_is_help=True,
     rich_markup_mode="rich",
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
+CA, INVENTORY, TRUST, NEWS = "The CA", "What ends, and is renewed", "Who must trust it", "What happens"
+
 app.command("demo")(demo.demo)
 app.command("init")(init.init)
 app.command("serve")(serve.serve)
 ca.app.command("rotate")(rotate.rotate)
-app.add_typer(ca.app, name="ca")
-app.add_typer(profile.app, name="profile")
-app.add_typer(cert.app, name="cert")
-app.add_typer(bundle.app, name="bundle")
-app.add_typer(key.app, name="key")
-app.add_typer(token.app, name="token")
-app.add_typer(ledger.app, name="ledger")
+app.add_typer(ca.app, name="ca", rich_help_panel=CA)
+app.add_typer(rotation.app, name="rotation", rich_help_panel=CA)
+app.add_typer(profile.app, name="profile", rich_help_panel=CA)
+app.add_typer(cert.app, name="cert", rich_help_panel=CA)
+app.add_typer(key.app, name="key", rich_help_panel=CA)
+app.add_typer(token.app, name="token", rich_help_panel=CA)
+app.add_typer(ledger.app, name="ledger", rich_help_panel=CA)
 track.app.command("add")(track_plan.add)
 track.app.command("change")(track_plan.change)
 track.app.command("remove")(track_plan.remove)
 track.app.command("lineages")(track_plan.lineages)
 track.app.command("import")(track_find.import_)
 track.app.command("scan")(track_find.scan)
-app.add_typer(track.app, name="track")
-app.add_typer(renew.app, name="renew")
-app.add_typer(destination.app, name="destination")
+app.add_typer(track.app, name="track", rich_help_panel=INVENTORY)
+app.add_typer(renew.app, name="renew", rich_help_panel=INVENTORY)
+app.add_typer(destination.app, name="destination", rich_help_panel=INVENTORY)
+app.add_typer(replace.app, name="replace", rich_help_panel=INVENTORY)
+app.add_typer(owner.app, name="owner", rich_help_panel=INVENTORY)
+app.add_typer(issuer.app, name="issuer", rich_help_panel=INVENTORY)
 consumer.app.command("add")(consumer_plan.add)
 consumer.app.command("change")(consumer_plan.change)
-app.add_typer(consumer.app, name="consumer")
-app.add_typer(rotation.app, name="rotation")
-app.add_typer(replace.app, name="replace")
+app.add_typer(consumer.app, name="consumer", rich_help_panel=TRUST)
 bundle.app.command("list")(bundle_streams.listing)
 bundle.app.command("history")(bundle_streams.history)
 bundle.app.command("show")(bundle_streams.show)
 bundle.app.command("fetch")(bundle_streams.fetch)
 bundle.app.command("follow")(bundle_follow.follow)
 bundle.app.command("publish")(bundle_streams.publish)
-app.add_typer(anchor.app, name="anchor")
-app.add_typer(owner.app, name="owner")
-app.add_typer(issuer.app, name="issuer")
-app.add_typer(alarm.app, name="alarm")
-app.add_typer(event.app, name="event")
+app.add_typer(bundle.app, name="bundle", rich_help_panel=TRUST)
+app.add_typer(anchor.app, name="anchor", rich_help_panel=TRUST)
+app.add_typer(alarm.app, name="alarm", rich_help_panel=NEWS)
+app.add_typer(event.app, name="event", rich_help_panel=NEWS)
 
 
 def _version(show: bool) -> None:

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from pki.cli.options import Json
+
+if TYPE_CHECKING:
+    from ca.publication.manifest import Manifest
 
 Stream = Annotated[str, typer.Argument(help="trust:DOMAIN or crl:DOMAIN: certwright bundle list")]
 
@@ -27,9 +30,9 @@ def listing(json: Json = False) -> None:
         newest = row["newest"] or {}
         held = f"{row['current']} of {row['consumers']}"
         shown.append(
-            [row["stream"], newest.get("version"), newest.get("cause"), held, moment(newest.get("expires_at"))]
+            [row["stream"], newest.get("version"), held, moment(newest.get("expires_at")), newest.get("cause")]
         )
-    table(("stream", "newest", "for", "held by", "ends"), shown, empty="nothing was published yet")
+    table(("stream", "newest", "held by", "ends", "for"), shown, empty="nothing was published yet: certwright serve")
 
 
 def history(
@@ -82,9 +85,23 @@ def show(
     typer.echo("")
     rows: list[list[object]] = [[entry.name, "anchor", entry.sha256[:16], None] for entry in manifest.anchors]
     rows += [[entry.name, "CA certificate", entry.sha256[:16], None] for entry in manifest.authorities]
-    rows += [[entry.key, f"{entry.kind} CRL", entry.sha256[:16], entry.size] for entry in manifest.lists]
+    rows += _lists(manifest)
     rows += [[item.name, "file", item.sha256[:16], item.size] for item in manifest.items]
     table(("name", "what", "sha256", "bytes"), rows, empty="it is empty")
+
+
+def _lists(manifest: Manifest) -> list[list[object]]:
+    """Each complete list and delta; the shards of a CA in one line, since there are a hundred and more."""
+    from ca.publication.manifest import ListKind
+
+    whole = [entry for entry in manifest.lists if entry.kind is not ListKind.SHARD]
+    rows: list[list[object]] = [[entry.key, f"{entry.kind} CRL", entry.sha256[:16], entry.size] for entry in whole]
+    for authority in dict.fromkeys(entry.authority for entry in manifest.lists):
+        shards = [one for one in manifest.lists if one.authority == authority and one.kind is ListKind.SHARD]
+        if shards:
+            span = f"{authority}/{min(one.shard for one in shards)}-{max(one.shard for one in shards)}"
+            rows.append([span, f"{len(shards)} shard CRLs", None, sum(one.size for one in shards)])
+    return rows
 
 
 def fetch(

@@ -144,15 +144,20 @@ def _standing(row: dict[str, Any]) -> str:
         return "paused"
     if row["is_current"]:
         return "the newest"
+    from pki.cli.durations import lasting
+
     late = max((one["behind_seconds"] for one in row["holds"]), default=0)
-    never = any(one["held_version"] == 0 for one in row["holds"])
-    return "nothing yet" if never else f"{late} s behind"
+    held = [one["held_version"] > 0 for one in row["holds"]]
+    if not any(held):
+        return "nothing yet"
+    return f"{lasting(late)} behind" if all(held) else "not everything yet"
 
 
 def shown(row: dict[str, Any], *, as_json: bool) -> None:
     """One consumer as a person or a program reads it."""
     import shlex
 
+    from pki.cli.durations import lasting
     from pki.cli.output import fields, moment, print_json, say, table
 
     if as_json:
@@ -161,19 +166,21 @@ def shown(row: dict[str, Any], *, as_json: bool) -> None:
     pairs = row["settings"].items()
     settings = [f"{name}={shlex.join(value) if isinstance(value, list) else value}" for name, value in pairs]
     needs = [
-        f"{name}: {', '.join(value) if isinstance(value, list) else value}" for name, value in row["needs"].items()
+        f"{name.replace('_', ' ')}: {', '.join(value) if isinstance(value, list) else value}"
+        for name, value in row["needs"].items()
     ]
     hidden = ("holds", "secret", "alarms")
-    fields({name: value for name, value in row.items() if name not in hidden} | {"settings": settings, "needs": needs})
+    plain = {name: None if value == "" else value for name, value in row.items() if name not in hidden}
+    fields(plain | {"settings": settings, "needs": needs})
     typer.echo("")
     rows = [
         [
             *(one["stream"], one["held_version"] or None, one["proved_by"] or None, moment(one["proved_at"])),
-            *(one["newest_version"], one["behind_seconds"] or None),
+            *(one["newest_version"], lasting(one["behind_seconds"]) if one["behind_seconds"] else None),
         ]
         for one in row["holds"]
     ]
-    table(("stream", "holds", "proved by", "at", "newest", "behind, s"), rows, empty="it needs nothing")
+    table(("stream", "holds", "proved by", "at", "newest", "behind"), rows, empty="it needs nothing")
     for kind, message in row["alarms"].items():
         say(f"{kind}: {message}")
     if row.get("secret"):

@@ -14,7 +14,7 @@ def demo(
     ),
     once: Annotated[bool, typer.Option("--once", help="Stop when the story is told, instead of at Ctrl-C.")] = False,
 ) -> None:
-    """Show a small living world: a CA, a mesh service, a device, a revocation, a website renewed, the ledger.
+    """Show a small living world: a CA, a mesh service, a device, a revocation, a website renewed, a root rotated.
 
     Nothing outside the directory is touched; listeners are on loopback. The server goes on until Ctrl-C.
     """

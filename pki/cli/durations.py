@@ -1,4 +1,4 @@
-"""Durations as people write them on the command line."""
+"""Durations as people write them on the command line, and as they are told them."""
 
 from __future__ import annotations
 
@@ -13,3 +13,15 @@ def seconds(duration: str, option: str) -> int:
         return int(parse_duration(duration).total_seconds())
     except ValueError as error:
         raise typer.BadParameter(str(error), param_hint=option) from None
+
+
+def lasting(seconds: float) -> str:
+    """A time span to two places: `4 s`, `2 min 5 s`, `3 h`, `12 d 4 h`."""
+    left, said = max(0, round(seconds)), []
+    for name, size in (("d", 86400), ("h", 3600), ("min", 60), ("s", 1)):
+        count, left = divmod(left, size)
+        if count:
+            said.append(f"{count} {name}")
+        elif said:
+            break
+    return " ".join(said[:2]) or "0 s"

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+_MORE = re.compile(r"and ([0-9]+) more")
 FEW = 3
 """How many names are said before it is only said how many more there are."""
 
@@ -28,6 +30,35 @@ def few(names: Sequence[str], most: int = FEW) -> str:
     if len(names) <= most + 1:  # "and 1 more" is no shorter than its name
         return ", ".join(names)
     return f"{', '.join(names[:most])} and {len(names) - most} more"
+
+
+def summed(waits: Sequence[str]) -> list[str]:
+    """What a rotation waits for, with those together that it waits for in the same words: `a, b and 18 more: why`."""
+    named, more = _counted(waits)
+    groups: dict[str, list[str]] = {}
+    for text in named:
+        name, colon, why = text.partition(": ")
+        groups.setdefault(why if colon else "", []).append(name if colon else text)
+    if more and len(groups) == 1 and "" not in groups:
+        ((why, names),) = groups.items()
+        return [f"{', '.join(names[:FEW])} and {len(names) - FEW + more} more: {why}"]
+    said = [f"{few(names)}: {why}" for why, names in groups.items() if why]
+    return [*said, *groups.get("", []), *([f"and {more} more"] if more else [])]
+
+
+def names_of(waits: Sequence[str]) -> str | None:
+    """The same in a few names, without why."""
+    named, more = _counted(waits)
+    names = list(dict.fromkeys(text.partition(": ")[0] for text in named))
+    if more:
+        return f"{', '.join(names[:FEW])} and {len(names[FEW:]) + more} more"
+    return few(names) or None
+
+
+def _counted(waits: Sequence[str]) -> tuple[list[str], int]:
+    """Those that are named, and how many more there are."""
+    found = [(text, _MORE.fullmatch(text)) for text in waits]
+    return [text for text, more in found if more is None], sum(int(more[1]) for _, more in found if more is not None)
 
 
 def _made(evidence: Mapping[str, Any]) -> str:
@@ -81,6 +112,8 @@ _SAY: Mapping[str, Callable[[Mapping[str, Any]], str]] = {
     "distrust": _held,
     "retire": _let_go,
 }
+
+_RIGHTS = {"patience": "patience is at its end", "threshold": "enough for its plan", "override": "let pass in writing"}
 
 
 def _right(evidence: Mapping[str, Any]) -> str:

@@ -150,7 +150,9 @@ def certificates(
     if json:
         print_json(rows)
         return
-    rest = [[row["state"], row["shown_as"], row["serial"], moment(row["changed_at"]), row["note"]] for row in rows]
+    rest = [
+        [row["state"], row["shown_as"], row["serial"], moment(row["changed_at"]), row["note"] or None] for row in rows
+    ]
     table(("state", "certificate", "serial", "since", "note"), rest, empty="none")
     say_if_cut(rows, limit)
 

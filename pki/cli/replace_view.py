@@ -50,6 +50,7 @@ def shown(row: dict[str, Any], *, as_json: bool) -> None:
 
 def preview(found: dict[str, Any]) -> None:
     """What a replacement would do."""
+    from pki.cli.durations import lasting
     from pki.cli.output import fields, say
 
     fields(
@@ -59,7 +60,7 @@ def preview(found: dict[str, Any]) -> None:
             "by our own machinery": found["own"],
             "by somebody else": found["others"],
             "whose those are": [f"{name} {count}" for name, count in found["others_by_owner"].items()],
-            "takes at least, s": found["seconds"],
+            "takes at least": lasting(found["seconds"]),
             "first": found["first"],
         }
     )
@@ -81,6 +82,7 @@ def selected(row: dict[str, Any]) -> str:
 
 def drilled(found: dict[str, Any]) -> None:
     """What a drill has come to."""
+    from pki.cli.durations import lasting
     from pki.cli.output import counted, fields, say
 
     if found["error"] is not None:
@@ -90,9 +92,9 @@ def drilled(found: dict[str, Any]) -> None:
     fields(
         {
             "replaced": f"{account['total'] - account['left']} of {account['total']}",
-            "seconds": f"{found['seconds']:.1f}",
+            "took": lasting(found["seconds"]),
             "a minute": f"{found['per_minute']:.0f}",
-            "in reality": f"{counted(found['real'], 'certificate')}, {found['real_seconds'] / 60:.1f} minutes",
+            "in reality": f"{counted(found['real'], 'certificate')} in {lasting(found['real_seconds'])}",
             "left": found["left"],
         }
     )

@@ -50,6 +50,8 @@ def rotate(
 
 
 def _preview(found: dict[str, Any], *, as_json: bool) -> None:
+    from pki.cli.durations import lasting
+    from pki.cli.evidence import summed
     from pki.cli.output import counted, fields, moment, print_json, say, table
 
     if as_json:
@@ -65,15 +67,15 @@ def _preview(found: dict[str, Any], *, as_json: bool) -> None:
     fields(
         {
             "stages": " > ".join(found["stages"]),
-            "waits for": f"{found['gating']} consumers",
-            "do not hold what is published now": [f"{one['name']}: {one['why']}" for one in found["lacking"][:10]],
+            "waits for": counted(found["gating"], "consumer"),
+            "behind now": summed(list(dict.fromkeys(f"{one['name']}: {one['why']}" for one in found["lacking"]))),
             "live certificates beneath": impact["leaves"],
             "by profile": [f"{name} {count}" for name, count in impact["by_profile"].items()],
             "by owner": [f"{name} {count}" for name, count in impact["by_owner"].items()],
             "the last ends": moment(impact["last_end"]),
             "seen at endpoints": impact["endpoints"],
             "brought to destinations": impact["destinations"],
-            "re-issuing takes, s": found["seconds_of_reissue"],
+            "re-issuing takes": lasting(found["seconds_of_reissue"]),
         }
     )
     typer.echo("")

@@ -138,6 +138,7 @@ def follow(client: Client, rotation: int, *, is_quiet: bool) -> dict[str, Any]:
 
 def shown(row: dict[str, Any], *, as_json: bool) -> None:
     """One rotation as a person or a program reads it."""
+    from pki.cli.evidence import in_words, summed
     from pki.cli.output import fields, moment, print_json, say, table
 
     if as_json:
@@ -147,13 +148,15 @@ def shown(row: dict[str, Any], *, as_json: bool) -> None:
     kept = {name: value for name, value in row.items() if name not in hidden}
     replaced = row["replacement"]
     told = None if replaced is None else f"{replaced['total'] - replaced['pending']} of {replaced['total']} replaced"
-    fields({"id": row["id"], "state": _state(row), **kept, "replacement": told})
+    waits = summed(row["waits_for"]) if row["state"] == "open" else None
+    fields({"id": row["id"], "state": _state(row), **kept, "waits_for": waits, "replacement": told})
     typer.echo("")
     stages = [
-        [one["standing"], one["stage"], moment(one["entered_at"]), moment(one["left_at"]), _evidence(one["evidence"])]
+        [one["standing"], one["stage"], moment(one["entered_at"]), _took(one), in_words(one["stage"], one["evidence"])]
         for one in row["stages"]
+        if one["stage"] != "done"
     ]
-    table(("", "stage", "entered", "left", "by what right"), stages, empty="")
+    table(("", "stage", "entered", "took", "by what right"), stages, empty="")
     for one in row["overrides"]:
         say(f"{one['by']} lets it pass {one['gate']} without {one['subject']}: {one['reason']}")
 
@@ -171,14 +174,22 @@ def _state(row: dict[str, Any]) -> str:
     return ", ".join([*words, *(["compromise"] if row["is_compromise"] else [])])
 
 
+def _took(stage: dict[str, Any]) -> str | None:
+    """How long a stage has taken, or takes already."""
+    from datetime import datetime
+
+    from ca import clock
+    from pki.cli.durations import lasting
+
+    if stage["entered_at"] is None:
+        return None
+    until = datetime.fromisoformat(stage["left_at"]) if stage["left_at"] is not None else clock.now()
+    took = lasting((until - datetime.fromisoformat(stage["entered_at"])).total_seconds())
+    return took if stage["left_at"] is not None else f"{took} so far"
+
+
 def _waits(row: dict[str, Any]) -> str | None:
-    found: list[str] = row["waits_for"] if row["state"] == "open" else []
-    more = f" and {len(found) - 3} more" if len(found) > 3 else ""
-    return "; ".join(found[:3]) + more if found else None
+    """Who or what it waits for, in a few names; `show` says why."""
+    from pki.cli.evidence import names_of
 
-
-def _evidence(found: dict[str, Any]) -> str | None:
-    import json
-
-    plain = {name: value if isinstance(value, str) else json.dumps(value) for name, value in found.items()}
-    return "; ".join(f"{name.replace('_', ' ')}: {value}" for name, value in plain.items())[:200] or None
+    return names_of(row["waits_for"]) if row["state"] == "open" else None

@@ -1,4 +1,4 @@
-"""A host that trusts what is published: it fetches by itself, checks, puts it into use, and signs that it has done so."""
+"""A host that trusts what is published: it fetches by itself, checks, puts it into use, and signs that it has."""
 
 from __future__ import annotations
 

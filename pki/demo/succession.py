@@ -72,19 +72,13 @@ class Succession:
 
     def _followed(self, drain: Callable[[], None]) -> None:
         """Say each stage when it is left; when leaves have to go, `drain` is what their holders do. Until the end."""
-        from pki.cli.evidence import in_words
-
         said: set[str] = set()
         has_drained = False
         end = time.monotonic() + PATIENCE
         while True:
             found: Mapping[str, Any] = self._client.get(f"/rotations/{self._number}")
-            for stage in found["stages"]:
-                if stage["standing"] == "over" and stage["stage"] not in said:
-                    said.add(stage["stage"])
-                    end = time.monotonic() + PATIENCE
-                    words = in_words(stage["stage"], stage["evidence"])
-                    self._say(f"[cyan]{stage['stage']:9}[/] {escape(words or 'over')}")
+            if self._say_passed(found, said):
+                end = time.monotonic() + PATIENCE
             if found["state"] == "done":
                 return
             if found["stage"] == "drain" and not has_drained:
@@ -93,6 +87,16 @@ class Succession:
             if found["state"] != "open" or time.monotonic() > end:
                 raise Unavailable(f"the root is not rotated: {found['stage']} waits for {found['waits_for']}")
             time.sleep(PAUSE)
+
+    def _say_passed(self, found: Mapping[str, Any], said: set[str]) -> bool:
+        """Whether stages were passed that were not said yet."""
+        from pki.cli.evidence import in_words
+
+        passed = [one for one in found["stages"] if one["standing"] == "over" and one["evidence"]]
+        for one in (new := [one for one in passed if one["stage"] not in said]):
+            said.add(one["stage"])
+            self._say(f"[cyan]{one['stage']:9}[/]  {escape(in_words(one['stage'], one['evidence']) or '')}")
+        return bool(new)
 
     def _renewed(self, gateway: Gateway, device: Holder, server: Holder) -> None:
         """The holders renew by themselves, as every host with a cron job does; we replace what we renew."""

@@ -59,7 +59,7 @@ async def _serve(product: Product, only: str | None, ready: Callable[[dict[str, 
         loop.add_signal_handler(number, stop.set)
     sockets = [] if only == "schedule" else _bind(product)
     tls = ListenerTls(product) if sockets else None
-    extra = (Beat("listener-certificate", 10, lambda _: tls.refresh()),) if tls is not None else ()
+    extra = (Beat("listener-certificate", 2, lambda _: tls.refresh()),) if tls is not None else ()
     schedule = Schedule(product, extra)
     if only != "api":
         await asyncio.to_thread(schedule.start)

@@ -44,7 +44,8 @@ def send_due(lifecycle: Lifecycle) -> bool:
         age = clock.timestamp() - last.made_at
         if last.listed_in is None and age < OVERDUE:  # on its way
             return False
-        wait = WAITED_FOR if is_waited_for is not None else lifecycle.policy.canary_every
+        usual = lifecycle.policy.canary_every
+        wait = min(WAITED_FOR, usual) if is_waited_for is not None else usual
         if age < wait or (last.listed_in or 0) >= newest.version:
             return False
     leaves.send_canary(lifecycle, authority)

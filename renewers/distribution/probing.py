@@ -23,11 +23,21 @@ from ca.authority import State
 from ca.models import Authority, Revocation
 from ca.store import Transaction
 from renewers import work
-from renewers.distribution import acknowledging, canaries, latency, leaves, places, published, streams
+from renewers.distribution import (
+    acknowledging,
+    canaries,
+    holdings,
+    latency,
+    leaves,
+    places,
+    published,
+    spreading,
+    streams,
+)
 from renewers.distribution.leaves import Leaf
 from renewers.distribution.needs import Needs, read_needs
 from renewers.lifecycle import Lifecycle
-from renewers.models import Consumer, Holding
+from renewers.models import Consumer, Holding, Publication
 from renewers.mutual import Met, meet
 from renewers.telling import alarms
 from renewers.telling.alarms import Trouble
@@ -39,6 +49,8 @@ LONGEST_WAIT = 300
 """Seconds until a consumer that could not be reached is tried again, at most."""
 FRESH = 30
 """Seconds for which a consumer that was brought something is looked at whatever has failed before."""
+AGAIN_AFTER = 20
+"""Seconds after which a consumer that does not use what it was sent is brought it once more."""
 PAGE = 200
 BY = "probe"
 REFUSED = "revoked"
@@ -205,10 +217,26 @@ def _record(
     if needs.crl != "none" and holds_trust and (canary := seen.refused_canary) is not None:
         seconds = _prove_list(tx, lifecycle, consumer, canary)
     lacks = or_(col(Holding.sent_version) > col(Holding.held_version), col(Holding.held_version) == 0)
-    left = tx.execute(select(col(Holding.stream)).where(col(Holding.consumer_id) == consumer.id, lacks)).first()
-    again = 2 if left is not None else lifecycle.policy.probe_every
+    left = tx.execute(select(Holding).where(col(Holding.consumer_id) == consumer.id, lacks)).all()
+    if any(_is_to_be_brought_again(tx, row) for row in left):
+        holdings.forget_sent(tx, consumer.id, with_proof=False)
+        work.schedule(tx, spreading.WORK, str(consumer.id), clock.timestamp())
+    again = 2 if left else lifecycle.policy.probe_every
     work.settle(tx, claim, again_at=clock.timestamp() + again)
     return "holds" if holds_trust else "lacks", seconds
+
+
+def _is_to_be_brought_again(tx: Transaction, row: Any) -> bool:
+    """Whether what it was sent is not in use after so long that its reload may have been lost.
+
+    Mosquitto loses a signal that comes while it is at the one before. Each time is waited for twice as long.
+    """
+    if row.sent_at is None:
+        return False
+    of_it = col(Publication.stream) == row.stream, col(Publication.version) == row.sent_version
+    published_at = tx.execute(select(col(Publication.published_at)).where(*of_it)).scalar()
+    since = row.sent_at if published_at is None else int(published_at)
+    return bool(clock.timestamp() - row.sent_at >= max(AGAIN_AFTER, row.sent_at - since))
 
 
 def _prove_list(tx: Transaction, lifecycle: Lifecycle, consumer: Any, canary: Leaf) -> float | None:

@@ -124,10 +124,14 @@ def render(found: Report) -> str:
     return "\n".join(_lines(found)) + "\n"
 
 
+def _listed(value: Any) -> str:
+    return ", ".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
+
+
 def _lines(found: Report) -> Iterator[str]:
     row, account = found.replacement, found.progress
     yield f"replacement {row.id}: {row.state}, {account.total - account.left} of {account.total} accounted for"
-    yield f"  selected by   {', '.join(f'{name} {value}' for name, value in found.selection.items())}"
+    yield f"  selected by   {'; '.join(f'{name} {_listed(value)}' for name, value in found.selection.items())}"
     yield f"  reason        {row.reason}"
     until = "" if row.ended_at is None else f", ended {_moment(row.ended_at)}"
     yield f"  started       {_moment(row.started_at)} by {row.started_by}{until}"

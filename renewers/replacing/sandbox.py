@@ -12,10 +12,11 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
+from cryptography import x509
 from sqlalchemy import insert
 from sqlmodel import col
 
@@ -38,7 +39,7 @@ from renewers.duties import DUTIES
 from renewers.inventory import issued
 from renewers.inventory.facts import names_key
 from renewers.issuers.internal import InternalIssuer
-from renewers.lifecycle import Lifecycle
+from renewers.lifecycle import Lifecycle, Policy
 from renewers.models import Destination, Lineage
 from renewers.publishers import Publisher
 from renewers.publishers.memory import MemoryPublisher, Place
@@ -146,15 +147,15 @@ def follow(lifecycle: Lifecycle, line: str) -> None:
     taken = [successors.parsed(row).subject for row in installation.authorities.all()]
     subject = successors.next_subject(successors.parsed(old).subject, taken, old.generation)
     profile = successors.profile_for(lifecycle, old).name
-    plan = replace(_plan(old), subject=subject, state=State.PREPARED)
+    plan = _plan(old, subject, State.PREPARED)
     made = hierarchy.create_subordinate(installation, BY, profile, plan)
     hierarchy.transition(installation, BY, made.name, State.ACTIVE)
 
 
-def _plan(row: Authority) -> Plan:
+def _plan(row: Authority, subject: x509.Name | None = None, state: State | None = None) -> Plan:
     certificate = successors.parsed(row)
     key_type = key_type_of(certificate.public_key()) or KeyType.P256  # type: ignore[arg-type]
-    return Plan(row.line, certificate.subject, key_type, crl_shards=row.crl_shards)
+    return Plan(row.line, subject or certificate.subject, key_type, crl_shards=row.crl_shards, state=state)
 
 
 def _lifecycle(store: Store, profiles: Profiles, real: Lifecycle) -> Lifecycle:
@@ -171,9 +172,15 @@ def _lifecycle(store: Store, profiles: Profiles, real: Lifecycle) -> Lifecycle:
         sealer=Sealer(Secret(secrets.token_hex(16)), secrets.token_bytes(16)),
         issuers={"internal": InternalIssuer(installation)},
         publishers={"memory": Places()},
-        policy=replace(real.policy, issuers=("internal",), windows={}),
+        policy=_policy(real),
         trust_domain=real.trust_domain,
     )
+
+
+def _policy(real: Lifecycle) -> Policy:
+    """The real one, without windows that would be waited for and issuers that would be asked."""
+    kept = {each.name: getattr(real.policy, each.name) for each in fields(Policy)}
+    return Policy(**{**kept, "issuers": ("internal",), "windows": {}})
 
 
 def _add(tx: Transaction, models: Sequence[tuple[int, Model]]) -> None:

@@ -69,7 +69,7 @@ def probe(installation: Installation, caller: Caller = SYSTEM) -> Issued:
     return issuance.issue(enrolment.authorise_probe(installation, caller, request, authority="issuing-1"), installation)
 
 
-@pytest.mark.parametrize(("make_one", "name", "days"), [(publication, PUBLICATIONS, 30), (probe, PROBE, 1)])
+@pytest.mark.parametrize(("make_one", "name", "days"), [(publication, PUBLICATIONS, 60), (probe, PROBE, 1)])
 def test_what_the_product_issues_to_itself(installation: Installation, make_one, name: str, days: int) -> None:  # type: ignore[no-untyped-def]
     """One name and no subject, for servers and clients, with a CRL shard, for as long as the profile says."""
     issued = make_one(installation)

@@ -31,24 +31,31 @@ KINDS = {
 """The kinds of violation, by what each of them breaks."""
 
 
+ONE_CAMPAIGN = pytest.mark.xdist_group("fuzz-api")
+"""Those that look at it are in one process, so that it is run once."""
+
+
 @pytest.fixture(scope="module")
 def report() -> Report:
     """What came of the campaign."""
     return api.campaign(COUNT, seed=20_261_122)
 
 
+@ONE_CAMPAIGN
 @pytest.mark.parametrize("promise", KINDS)
 def test_no_request_breaks(report: Report, promise: str) -> None:
     """Whatever is asked by whomever, the promise holds; a violation says how it was provoked."""
     assert [found for found in report.violations if found.partition(":")[0] in KINDS[promise]] == []
 
 
+@ONE_CAMPAIGN
 def test_there_is_no_other_kind_of_violation(report: Report) -> None:
     """Nothing that the campaign finds is left out above."""
     known = {kind for kinds in KINDS.values() for kind in kinds}
     assert {found.partition(":")[0] for found in report.violations} <= known
 
 
+@ONE_CAMPAIGN
 def test_the_campaign_gets_everywhere(report: Report) -> None:
     """Every operation was asked and had a success, every kind of request and of refusal is there."""
     assert report.asked == COUNT == sum(sum(counter.values()) for counter in report.statuses.values())
