@@ -594,7 +594,7 @@ def test_private_keys_are_written_in_a_handful_of_places() -> None:
         "ca.keys.sealed.Sealer.wrap",
         "ca.keys.software.encrypt_pkcs8",
         "pki.cli.cert._write",
-        "pki.demo.story.Teller._issue",
+        "pki.demo.story._write",
         "pki.web.tls.ListenerTls._renew",
         "renewers.delivering.material._pem",
     }

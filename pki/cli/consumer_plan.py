@@ -27,7 +27,9 @@ CrlFormat = Annotated[list[str] | None, typer.Option(help="pem or der; again for
 Domain = Annotated[list[str] | None, typer.Option(help="A trust domain that it trusts; again for more. Default: ours.")]
 Probe = Annotated[
     str | None,
-    typer.Option(help="Where it is shaken hands with: https:host:port[/path], tls:host:port, mqtts:host:port; ?name="),
+    typer.Option(
+        help="Where it is shaken hands with: https:host:port/path, tls:host:port, mqtts:host:port; ?name=SERVER-NAME"
+    ),
 ]
 Identity = Annotated[
     list[str] | None,

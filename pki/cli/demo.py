@@ -18,6 +18,8 @@ def demo(
 
     Nothing outside the directory is touched; listeners are on loopback. The server goes on until Ctrl-C.
     """
+    from pki.cli import consumer, evidence, rotation
     from pki.demo.story import tell
+    from pki.demo.voice import Screens
 
-    tell(directory, once=once)
+    tell(directory, Screens(consumer.listing, rotation.show, evidence.in_words), once=once)

@@ -7,6 +7,8 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 _MORE = re.compile(r"and ([0-9]+) more")
+NOBODY = "not waited for"
+"""By what right a gate is passed on the way back, where nobody is harmed by what he still holds."""
 FEW = 3
 """How many names are said before it is only said how many more there are."""
 
@@ -99,6 +101,8 @@ def _drained(evidence: Mapping[str, Any]) -> str:
 
 
 def _let_go(evidence: Mapping[str, Any]) -> str:
+    if not evidence["last_lists"]:
+        return "retired, with no CRL left to sign"
     return f"last CRLs of {few(list(evidence['last_lists']))}, good until their end"
 
 
@@ -117,12 +121,8 @@ _RIGHTS = {"patience": "patience is at its end", "threshold": "enough for its pl
 
 
 def _right(evidence: Mapping[str, Any]) -> str:
-    words = {
-        "patience": "patience is at its end",
-        "threshold": "enough for its plan",
-        "override": "let pass in writing",
-    }
-    return words.get(str(evidence["passed_by"]), str(evidence["passed_by"]))
+    by = str(evidence["passed_by"] or NOBODY)
+    return _RIGHTS.get(by, by)
 
 
 def _versions(versions: Mapping[str, int]) -> str:

@@ -111,6 +111,7 @@ def follow(client: Client, rotation: int, *, is_quiet: bool) -> dict[str, Any]:
     """Say each step as it happens; the rotation when it has ended, or when somebody has seen enough."""
     import time
 
+    from pki.cli.evidence import in_words, summed
     from pki.cli.output import say
 
     said = 0
@@ -122,9 +123,11 @@ def follow(client: Client, rotation: int, *, is_quiet: bool) -> dict[str, Any]:
             found: dict[str, Any] = client.get(f"/rotations/{rotation}")
             for step in found["steps"][said:]:
                 if not is_quiet:
-                    say(f"{step['stage']}: {step['what']}")
+                    has_left = step["what"].startswith("to ")
+                    words = in_words(step["stage"], step["evidence"]) if has_left else None
+                    say(f"{step['stage']}: {words or step['what']}")
             said = len(found["steps"])
-            if not is_quiet and (now := _waits(found) or "") != waiting:
+            if not is_quiet and (now := "; ".join(summed(found["waits_for"]))) != waiting:
                 waiting = now
                 if now:
                     say(f"{found['stage']}: waits for {now}")
@@ -152,7 +155,7 @@ def shown(row: dict[str, Any], *, as_json: bool) -> None:
     fields({"id": row["id"], "state": _state(row), **kept, "waits_for": waits, "replacement": told})
     typer.echo("")
     stages = [
-        [one["standing"], one["stage"], moment(one["entered_at"]), _took(one), in_words(one["stage"], one["evidence"])]
+        [_standing(one), one["stage"], moment(one["entered_at"]), _took(one), in_words(one["stage"], one["evidence"])]
         for one in row["stages"]
         if one["stage"] != "done"
     ]
@@ -172,6 +175,11 @@ def _state(row: dict[str, Any]) -> str:
     words = [row["state"] if row["state"] != "open" else "paused" if row["is_paused"] else "open"]
     words += ["on its way back"] if row["is_reverting"] and row["state"] == "open" else []
     return ", ".join([*words, *(["compromise"] if row["is_compromise"] else [])])
+
+
+def _standing(stage: dict[str, Any]) -> str:
+    """A rotation that turns back never comes to some of its stages."""
+    return "skipped" if stage["standing"] == "over" and stage["entered_at"] is None else str(stage["standing"])
 
 
 def _took(stage: dict[str, Any]) -> str | None:

@@ -27,7 +27,7 @@ from pki.demo.gateway import Gateway, knock
 from pki.demo.succession import Holder, Succession
 from pki.demo.trust import Trust
 from pki.demo.upkeep import SHOP, Upkeep
-from pki.demo.voice import Voice
+from pki.demo.voice import Screens, Voice
 from pki.demo.website import Website, home
 from pki.demo.world import DOMAIN, World
 from pki.initialise import Initialised
@@ -37,7 +37,7 @@ WORKLOAD = f"spiffe://{DOMAIN}/ns/payments/sa/api"
 DEVICE = f"sensor-17.devices.{DOMAIN}"
 
 
-def tell(directory: Path, *, once: bool) -> None:
+def tell(directory: Path, screens: Screens, *, once: bool) -> None:
     """Tell the story in `directory`; afterwards keep the world alive until Ctrl-C, unless `once`.
 
     Variables that configure an installation are forgotten first: they are meant for another one, perhaps a real one.
@@ -46,15 +46,15 @@ def tell(directory: Path, *, once: bool) -> None:
         del os.environ[name]
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # else the server would outlive the demo
     with closing(World(directory)) as world:
-        Teller(world).tell(once=once)
+        Teller(world, screens).tell(once=once)
 
 
 class Teller:
     """Tells the steps in order; what one made, the next ones use."""
 
-    def __init__(self, world: World) -> None:
+    def __init__(self, world: World, screens: Screens) -> None:
         self._world = world
-        self._voice = Voice()
+        self._voice = Voice(screens)
         self._title, self._say, self._command = self._voice.title, self._voice.say, self._voice.command
 
     def tell(self, *, once: bool) -> None:
@@ -193,10 +193,12 @@ class Teller:
             f"  certwright track show {SHOP}",
             *([f"  certwright renew now {SHOP}"] if not once else []),  # later, its website is no more
             "  certwright renew plan            what the coming months bring",
+            "  certwright consumer list         who holds the newest, and who is behind",
+            "  certwright ca rotate root --plan",
             "  certwright profile list          what may be issued, and to whom",
             "  certwright profile test mesh     policy is tested like code",
             "  certwright token create ci --role requester --profile mesh --attribute namespace=payments",
-            f"  curl http://127.0.0.1:{self._world.plain}/crl/issuing-1.crl | openssl crl -inform DER -text",
+            f"  curl http://127.0.0.1:{self._world.plain}/crl/issuing-2.crl | openssl crl -inform DER -text",
         )
         self._voice.frame(f"[bold]All of this took {took:.1f} s.[/] Try next, in another terminal:")
         self._voice.to_copy(commands)

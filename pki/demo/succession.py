@@ -65,10 +65,8 @@ class Succession:
 
     def shown(self) -> None:
         """Show the rotation, stage by stage, with its evidence."""
-        from pki.cli.rotation import show
-
         self._title("By what right each stage was left")
-        self._voice.screen(f"rotation show {self._number}", lambda: show(self._number))
+        self._voice.screen(f"rotation show {self._number}", lambda: self._voice.screens.rotation(self._number))
 
     def _followed(self, drain: Callable[[], None]) -> None:
         """Say each stage when it is left; when leaves have to go, `drain` is what their holders do. Until the end."""
@@ -90,12 +88,11 @@ class Succession:
 
     def _say_passed(self, found: Mapping[str, Any], said: set[str]) -> bool:
         """Whether stages were passed that were not said yet."""
-        from pki.cli.evidence import in_words
-
         passed = [one for one in found["stages"] if one["standing"] == "over" and one["evidence"]]
         for one in (new := [one for one in passed if one["stage"] not in said]):
             said.add(one["stage"])
-            self._say(f"[cyan]{one['stage']:9}[/]  {escape(in_words(one['stage'], one['evidence']) or '')}")
+            words = self._voice.screens.evidence(one["stage"], one["evidence"]) or ""
+            self._say(f"[cyan]{one['stage']:9}[/]  {escape(words)}")
         return bool(new)
 
     def _renewed(self, gateway: Gateway, device: Holder, server: Holder) -> None:

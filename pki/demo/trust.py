@@ -76,15 +76,13 @@ class Trust:
 
     def shown(self) -> None:
         """Show who holds what, once everybody was proved to hold the newest."""
-        from pki.cli.consumer import listing
-
         self._title("Who holds what")
         end = time.monotonic() + PATIENCE
         while not all(row["is_current"] for row in self._client.get("/consumers")["items"]):
             if time.monotonic() > end:
                 raise Unavailable("not everybody was proved to hold the newest")
             time.sleep(PAUSE)
-        self._voice.screen("consumer list", listing)
+        self._voice.screen("consumer list", self._voice.screens.consumers)
 
     def _until(self, name: str, holds: Any) -> dict[str, Any]:
         """The consumer once something holds of it."""

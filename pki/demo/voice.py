@@ -6,6 +6,8 @@ import io
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, redirect_stdout
+from dataclasses import dataclass
+from typing import Any
 
 from rich.console import Console
 from rich.markup import escape
@@ -17,10 +19,21 @@ from rich.text import Text
 INDENT = 3
 
 
+@dataclass(frozen=True, slots=True)
+class Screens:
+    """What commands print that the story shows as they do; the command brings them along."""
+
+    consumers: Callable[[], None]
+    rotation: Callable[[int], None]
+    evidence: Callable[[str, Mapping[str, Any]], str | None]
+    """By what right a stage was left, in words."""
+
+
 class Voice:
     """Speaks on standard output. Texts are Rich's markup, except titles and commands, which are plain."""
 
-    def __init__(self) -> None:
+    def __init__(self, screens: Screens) -> None:
+        self.screens = screens
         self._out = Console(highlight=False)
         self._step = 0
 

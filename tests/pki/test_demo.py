@@ -36,7 +36,7 @@ ELSEWHERE = {
 def told(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
     """The directory that a demo has left, and its transcript."""
     directory = tmp_path_factory.mktemp("told") / "demo"
-    done = certwright("demo", "--once", "--dir", directory, **ELSEWHERE)
+    done = certwright("demo", "--once", "--dir", directory, timeout=300, stdin=None, cwd=None, **ELSEWHERE)
     assert done.returncode == 0, done.stderr
     assert done.stderr == ""
     return directory, done.stdout
