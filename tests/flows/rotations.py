@@ -135,9 +135,7 @@ def main() -> None:
     took = ", ".join(f"{line} in {seconds:.0f} s" for line, seconds in report.seconds.items())
     print(f"rotated {took}: {report.handshakes} handshakes, {len(report.wrong)} wrong, {len(report.kills)} kill -9")
     for line, stages in report.waited.items():
-        print(
-            f"{line} waited for the silent consumer at {', '.join(stages)}, until it was waived in writing"
-        )
+        print(f"{line} waited for the silent consumer at {', '.join(stages)}, until it was waived in writing")
     print(f"{report.looks} looks at {report.pairs} pairs by OpenSSL, GnuTLS and Python; {report.acknowledged} reports")
     print(f"servers were seen with certificates of {', '.join(sorted(report.issuers))}")
     for one in report.wrong[:20]:
