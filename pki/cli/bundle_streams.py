@@ -108,11 +108,14 @@ def fetch(
     file: Annotated[str, typer.Argument(help="bundle.pem, cas.pem, bundle.p7b, spiffe.json, jwks.json or NAME.cer")],
     trust_domain: Annotated[str | None, typer.Option(help="Of another trust domain; else of ours.")] = None,
     out: Annotated[Path | None, typer.Option("--out", "-o", help="File to write; standard output if left out.")] = None,
+    json: Json = False,
 ) -> None:
     """Fetch a file of a trust bundle as it is published."""
+    import base64
     import sys
 
     from ca import files
+    from pki.cli.output import print_json
     from pki.client.rest import connect, named
 
     with connect() as client:
@@ -120,10 +123,12 @@ def fetch(
             streams = [row["stream"] for row in client.get("/streams")["items"]]
             trust_domain = next(name.partition(":")[2] for name in streams if name.startswith("crl:"))
         content = client.fetch(named(named("/bundles", trust_domain), file))
-    if out is None:
-        sys.stdout.buffer.write(content)
-    else:
+    if out is not None:
         files.replace(out, content)
+    elif not json:
+        sys.stdout.buffer.write(content)
+    if json:
+        print_json({"content": base64.b64encode(content).decode(), "file": None if out is None else str(out)})
 
 
 def publish(json: Json = False) -> None:

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import func, select
+from sqlalchemy import and_, func, or_, select
 from sqlmodel import col
 
 from ca import clock, enrolment
@@ -22,10 +22,11 @@ from ca.errors import BadRequest, CertwrightError
 from ca.keys.algorithms import KeyType, PrivateKey
 from ca.x509 import names
 from ca.x509.request import make_request, read_request
+from renewers import work
 from renewers.inventory.joining import RENEWED
 from renewers.issuers.internal import DEFAULT_PROFILE, RENEWER
 from renewers.lifecycle import Lifecycle
-from renewers.models import Lineage
+from renewers.models import Lineage, Work
 from renewers.replacing import listing, plans, replacement, sandbox, selection, showing
 from renewers.replacing.plans import MOST_PER_MINUTE, ReplacementPlan
 from renewers.replacing.sandbox import Model, Sandbox
@@ -36,8 +37,10 @@ Say = Callable[[int, int], None]
 MOST = 20_000
 MODELS = 1000
 """Real lineages that those of the sandbox are made after, at most; the others are like these."""
-STALLED = 60.0
+STALLED = 20.0
 """Seconds without any progress after which a drill ends with what is left."""
+RESTING = 3.0
+"""Seconds after which it is looked whether anything can still move at all."""
 LOOK_EVERY = 0.5
 
 
@@ -219,6 +222,17 @@ def _until(box: Sandbox, number: int, done: Callable[[], int], say: Callable[[in
         if count != before:
             moved = now
             say(count)
-        return count >= number or now - moved > STALLED
+        if count >= number or now - moved > STALLED:
+            return True
+        return now - moved > RESTING and not _moves(box)
 
     box.run(is_over)
+
+
+def _moves(box: Sandbox) -> bool:
+    """Whether anything is being renewed or delivered, or will be before the drill is taken to be stalled."""
+    soon = clock.timestamp() + int(STALLED)
+    at_it = or_(col(Work.holder).is_not(None), and_(work.IS_WAITING, col(Work.due_at) <= soon))
+    query = select(col(Work.id)).where(col(Work.kind).in_(("renew", "deliver")), at_it).limit(1)
+    with box.lifecycle.store.read() as connection:
+        return connection.execute(query).first() is not None
