@@ -6,7 +6,9 @@ the demo's gateway, on a socket. Python is OpenSSL: all shards and the root's li
 
 from __future__ import annotations
 
+import shutil
 import ssl
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +18,7 @@ import pytest
 from ca.keys.algorithms import KeyType
 from ca.x509.revocation_list import RevocationReason
 from pki.demo.gateway import Gateway, knock
-from tests import rig
+from tests import peer, rig
 from tests.peers.conftest import every_key_type
 from tests.peers.material import CLIENTS, NAMES, SERVERS, SHARDS, Leaf, Material, made, revoked_for
 
@@ -209,20 +211,38 @@ def test_workloads_know_each_other_by_spiffe_id(material: Material, version: ssl
 def gateway(tmp_path: Path) -> Iterator[tuple[Material, Gateway]]:
     """The demo's gateway on a loopback port, with material of its own that a test may change, and all shards."""
     with made(tmp_path / "material", KeyType.P256) as material:
-        server = material["server"]
-        opened = Gateway(server.chain, server.key, material.authority("root"), material.sharded_crls)
+        opened = Gateway(tmp_path / "trust", laid_out(tmp_path / "own", material["server"]))
+        bring(material, opened)
         try:
             yield material, opened
         finally:
             opened.close()
 
 
-def test_the_gateway_refuses_whom_it_is_told_to_refuse(gateway: tuple[Material, Gateway]) -> None:
+def laid_out(directory: Path, leaf: Leaf) -> Path:
+    """A leaf with its chain and its key, as a directory has them."""
+    directory.mkdir(exist_ok=True)
+    shutil.copyfile(leaf.chain, directory / "cert.pem")
+    shutil.copyfile(leaf.key, directory / "key.pem")
+    return directory
+
+
+def bring(material: Material, to: Gateway) -> None:
+    """Bring it root and lists as they are now, and tell it."""
+    live = to.directory / "live"
+    live.mkdir(parents=True, exist_ok=True)
+    shutil.copyfile(material.authority("root"), live / "bundle.pem")
+    shutil.copyfile(material.sharded_crls, live / "crl.pem")
+    time.sleep(0.02)  # two times of one file within a tick of the clock are one
+    assert peer.run(*to.reload).returncode == 0
+
+
+def test_the_gateway_refuses_whom_it_is_told_to_refuse(gateway: tuple[Material, Gateway], tmp_path: Path) -> None:
     """On a socket: valid ones in, revoked, expired and stranger's ones out; a new list counts when it is read."""
     material, at = gateway
 
     def knocks(leaf: Leaf) -> str | None:
-        return knock(at.port, material.authority("root"), leaf.chain, leaf.key)
+        return knock(at.port, material.authority("root"), laid_out(tmp_path / "client", leaf))
 
     leaver = material.issue("leaver")
     assert [knocks(leaf) for leaf in (leaver, material["mesh"], material["client"])] == [None] * 3
@@ -232,6 +252,6 @@ def test_the_gateway_refuses_whom_it_is_told_to_refuse(gateway: tuple[Material, 
     material.revoke("leaver")
     material.publish()
     assert knocks(leaver) is None
-    at.reload()
+    bring(material, at)
     assert "revoked" in str(knocks(leaver))
     assert knocks(material["mesh"]) is None
