@@ -11,6 +11,7 @@
         + Conflict                   it clashes with what already exists
         + RateLimited                too much, too fast
         + IssuerRefusal              a CA that we asked says no; asking again would not help
+        + MailRefused                a mail server takes nothing for this recipient, for good
       x Unavailable                  it could be done, but not now; we fail closed and recover by ourselves
         + StoreUnavailable
         + StateLocked                another process owns the state directory
@@ -147,6 +148,12 @@ class IssuerRefusal(Refusal):
     code = "issuer-refused"
     about: str | None = None
     """The one name that it is about, if it is about one: `dns:api.example`."""
+
+
+class MailRefused(Refusal):
+    """A mail server refuses a recipient or a message for good (RFC 5321, a 5yz reply)."""
+
+    code = "mail-refused"
 
 
 class IssuerUnavailable(Unavailable):

@@ -30,6 +30,7 @@ from pki.lifecycle_settings import (
     RenewalSettings,
     SolverSettings,
 )
+from pki.mail_settings import DashboardSettings, MailSettings
 
 FILE = "certwright.toml"
 PREFIX = "CERTWRIGHT_"
@@ -163,6 +164,8 @@ class Settings(BaseSettings):
     issuers: IssuerSettings = IssuerSettings()
     solvers: SolverSettings = SolverSettings()
     events: EventSettings = EventSettings()
+    mail: MailSettings = MailSettings()
+    dashboard: DashboardSettings = DashboardSettings()
     places: PlaceSettings = PlaceSettings()
     consumers: ConsumerSettings = ConsumerSettings()
     rotation: RotationSettings = RotationSettings()

@@ -12,6 +12,7 @@ from ca.keys.algorithms import KeyType
 from ca.keys.sealed import Sealer
 from ca.store import Store
 from renewers.issuers import Issuer
+from renewers.mailers import Mailer
 from renewers.notifiers import Notifier
 from renewers.publishers import Publisher
 from renewers.timing.measured import LeadTimes
@@ -57,6 +58,27 @@ class Policy:
 
 
 @dataclass(frozen=True, slots=True)
+class MailPolicy:
+    """How owners are written to, from the settings."""
+
+    sender: str = "Certwright <certwright@localhost>"
+    """The From header: a name and an address."""
+    bounces_to: str = ""
+    """The envelope's sender, to which what cannot be delivered comes back; the sender's address if empty."""
+    reply_to: str = ""
+    link_url: str = ""
+    """https://host:port of the TLS listener as owners reach it; without it, letters have no links."""
+    digest_day: int = 0
+    """The day of the weekly digest; 0 is Monday."""
+    digest_hour: int = 9
+    """The hour of regular letters, in the owner's time zone."""
+    when_healthy: str = "monthly"
+    """How often a digest says that nothing needs anybody: `always`, `monthly` or `never`."""
+    keep: int = 400 * 86400
+    """Seconds for which it is kept who was told what."""
+
+
+@dataclass(frozen=True, slots=True)
 class Lifecycle:
     """Passed to every verb of this floor."""
 
@@ -66,6 +88,9 @@ class Lifecycle:
     publishers: Mapping[str, MakePublisher] = field(default_factory=dict)
     notifiers: Mapping[str, Notifier] = field(default_factory=dict)
     policy: Policy = field(default_factory=Policy)
+    mailer: Mailer | None = None
+    """Sends mail; None where the settings name no mail server and no directory."""
+    mail: MailPolicy = field(default_factory=MailPolicy)
     count: Callable[..., None] = _count
     """Called with a metric's name and its labels whenever something is to be counted."""
     measure: Callable[[str, float], None] = _measure

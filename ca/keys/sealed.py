@@ -13,6 +13,8 @@ from functools import cached_property
 
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 from cryptography.hazmat.primitives.serialization import (
     Encoding,
     NoEncryption,
@@ -38,10 +40,18 @@ class Sealer:
         self._salt = salt
 
     @cached_property
-    def _aead(self) -> AESGCM:
+    def _root(self) -> bytes:
         """Derived when the first key is sealed or opened: most processes never do either."""
         secret, cost = self._passphrase.reveal().encode(), {"n": SCRYPT_N, "r": SCRYPT_R, "p": SCRYPT_P}
-        return AESGCM(hashlib.scrypt(secret, salt=self._salt, dklen=32, maxmem=1 << 26, **cost))
+        return hashlib.scrypt(secret, salt=self._salt, dklen=32, maxmem=1 << 26, **cost)
+
+    @cached_property
+    def _aead(self) -> AESGCM:
+        return AESGCM(self._root)
+
+    def mac_key(self, purpose: str) -> bytes:
+        """32 bytes to authenticate what we ourselves gave out, the same in every replica: HKDF (RFC 5869)."""
+        return HKDF(SHA256(), 32, salt=None, info=f"certwright {purpose}".encode()).derive(self._root)
 
     def wrap(self, key: PrivateKey, purpose: str) -> bytes:
         """The sealed key; only with the same `purpose` can it be opened."""

@@ -16,14 +16,26 @@ from renewers.models.inventory import (
     TrackedName,
 )
 from renewers.models.issuing import AcmeAccount, IssuerHealth, Spending
+from renewers.models.mailing import (
+    Acknowledged,
+    Crossing,
+    Letter,
+    Mailbox,
+    OwnerMail,
+    Snapshot,
+    SpentLink,
+    Told,
+)
 from renewers.models.renewing import Delivery, Destination, Renewal, Work
 from renewers.models.rotating import Override, Replacement, ReplacementItem, Rotation, RotationStep
 from renewers.models.saying import Alarm, Event
 
 __all__ = [
+    "Acknowledged",
     "AcmeAccount",
     "Alarm",
     "Consumer",
+    "Crossing",
     "Delivery",
     "Destination",
     "Endpoint",
@@ -32,10 +44,13 @@ __all__ = [
     "Holding",
     "IssuerHealth",
     "Latency",
+    "Letter",
     "Lineage",
+    "Mailbox",
     "Override",
     "Owner",
     "OwnerClaim",
+    "OwnerMail",
     "ProbeLeaf",
     "Publication",
     "Renewal",
@@ -44,7 +59,10 @@ __all__ = [
     "Rotation",
     "RotationStep",
     "Sighting",
+    "Snapshot",
     "Spending",
+    "SpentLink",
+    "Told",
     "Tracked",
     "TrackedContent",
     "TrackedName",

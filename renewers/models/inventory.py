@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from sqlalchemy import BigInteger, Index, LargeBinary, Text, text
+from sqlalchemy import BigInteger, Index, LargeBinary, Text, false, text
 from sqlmodel import Field, SQLModel
 
 from renewers.models.columns import Id, identity
@@ -77,6 +77,8 @@ class Tracked(SQLModel, table=True):
     """Something that ends: a certificate, an authority's, a CRL, a bundle. `identity` tells two of them apart.
 
     `stage` is its place on the way to its end (`renewers/timing/lead_time`), `next_look` when that may next change.
+    `answering_id` is who answers for it as of the last look, the fallback owner for orphans (`is_orphan`): an index to
+    search and count by. Before anybody is told anything, `inventory/ownership.py` is asked.
     """
 
     __tablename__ = "tracked"
@@ -98,6 +100,7 @@ class Tracked(SQLModel, table=True):
         Index("tracked_issuer", "issuer", "id"),
         Index("tracked_not_after", "not_after"),
         Index("tracked_stage", "stage", "id"),
+        Index("tracked_answering", "answering_id", "stage", "not_after"),
         Index(  # of a lineage through years of renewals, those that nothing has replaced
             "tracked_standing",
             "lineage_id",
@@ -125,6 +128,8 @@ class Tracked(SQLModel, table=True):
     stage_since: int = Field(sa_type=BigInteger)
     next_look: int | None = Field(default=None, sa_type=BigInteger)
     recorded_at: int = Field(sa_type=BigInteger)
+    answering_id: int | None = Field(default=None, sa_type=Id)
+    is_orphan: bool = Field(default=False, sa_column_kwargs={"server_default": false()})
 
 
 class TrackedName(SQLModel, table=True):

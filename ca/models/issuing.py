@@ -1,8 +1,9 @@
-"""The tables. Times are whole seconds since the epoch; serial numbers are lower-case hex without leading zeros.
+"""What was issued, revoked and written down. Times are whole seconds since the epoch.
 
-Rows say what happened and are changed as little as possible: a revocation is a row of its own, not a flag on the
-certificate, and a certificate is its to-be-signed bytes and the signature that was made after they were recorded.
-Nothing secret is stored here: private keys live in a `KeyStore`, tokens as hashes.
+Serial numbers are lower-case hex without leading zeros. Rows say what happened and are changed as little as possible: a
+revocation is a row of its own, not a flag on the certificate, and a certificate is its to-be-signed bytes and the
+signature that was made after they were recorded. Nothing secret is stored here: private keys live in a `KeyStore`,
+tokens as hashes.
 """
 
 from __future__ import annotations

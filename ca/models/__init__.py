@@ -1,0 +1,47 @@
+"""The tables of this floor: what was issued and revoked, and who may ask. Times are whole seconds since the epoch.
+
+Nothing secret is stored here: private keys live in a `KeyStore`, tokens and sessions as hashes.
+"""
+
+from ca.models.issuing import (
+    Answer,
+    ApiToken,
+    Authority,
+    BlockedKey,
+    Certificate,
+    CertificateName,
+    CrossCertificate,
+    DeltaList,
+    Fact,
+    Intent,
+    Lease,
+    LedgerEntry,
+    LedgerHead,
+    ProfileVersion,
+    Revocation,
+    RevocationList,
+    RevocationListContent,
+)
+from ca.models.signing_in import BrowserSession, SignInLink
+
+__all__ = [
+    "Answer",
+    "ApiToken",
+    "Authority",
+    "BlockedKey",
+    "BrowserSession",
+    "Certificate",
+    "CertificateName",
+    "CrossCertificate",
+    "DeltaList",
+    "Fact",
+    "Intent",
+    "Lease",
+    "LedgerEntry",
+    "LedgerHead",
+    "ProfileVersion",
+    "Revocation",
+    "RevocationList",
+    "RevocationListContent",
+    "SignInLink",
+]
