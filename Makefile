@@ -13,6 +13,9 @@ PEBBLE := github.com/letsencrypt/pebble/v2
 PEBBLE_VERSION := v2.10.1
 VERSITYGW := github.com/versity/versitygw
 VERSITYGW_VERSION := v1.8.0
+NPM_PEERS := /usr/local/lib/certwright-peers
+AXE_VERSION := 4.14.1
+OIDC_PROVIDER_VERSION := 9.13.3
 
 .DEFAULT_GOAL := help
 .PHONY: help run demo test lint bench peers fuzz fuzz-api crash crash-renewals orders years rotations rotations-kill revocations compromise requirements clean
@@ -71,7 +74,8 @@ peers: ## the real counterparts that tests talk to (Debian packages, as root); n
 	@if [ ! -e /usr/sbin/policy-rc.d ]; then printf '#!/bin/sh\nexit 101\n' > /usr/sbin/policy-rc.d; chmod 755 /usr/sbin/policy-rc.d; touch $(NO_START); fi
 	DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends \
 	  openssl nginx-light gnutls-bin default-jdk-headless nodejs postgresql curl wrk strace faketime \
-	  haproxy bind9 dovecot-imapd prometheus mosquitto etcd-server; \
+	  haproxy bind9 dovecot-imapd prometheus mosquitto etcd-server chromium fonts-dejavu-core poppler-utils \
+	  && if ! command -v npm > /dev/null; then DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends npm; fi; \
 	  done=$$?; if [ -e $(NO_START) ]; then rm -f /usr/sbin/policy-rc.d $(NO_START); fi; exit $$done
 	@if command -v go > /dev/null; then \
 	  GOBIN=/usr/local/bin go install $(PEBBLE)/cmd/pebble@$(PEBBLE_VERSION) && \
@@ -82,6 +86,8 @@ peers: ## the real counterparts that tests talk to (Debian packages, as root); n
 	else \
 	  DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends pebble; \
 	fi
+	@npm install --prefix $(NPM_PEERS) --no-audit --no-fund --loglevel=error \
+	  axe-core@$(AXE_VERSION) oidc-provider@$(OIDC_PROVIDER_VERSION)
 
 requirements: ## pin the newest versions again, with hashes
 	$(PYTHON) -m venv $(VENV)-pin && $(VENV)-pin/bin/pip install -q pip-tools
