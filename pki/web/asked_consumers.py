@@ -73,6 +73,12 @@ class ReportRequest(_In):
     reason: Annotated[str, StringConstraints(max_length=300, pattern=PLAIN)] = ""
 
 
+class SignedReport(ReportRequest):
+    """The same, signed with the secret of the consumer that it names: for the description of the API alone."""
+
+    consumer: Word
+
+
 class AnchorsRequest(_In):
     """The trust anchors of another trust domain, PEM: they replace those that were there."""
 

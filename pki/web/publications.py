@@ -17,6 +17,7 @@ from ca import delta
 from ca.errors import NotFound
 from pki.web.answered_consumers import HoldingView
 from pki.web.arrivals import Arrivals
+from pki.web.asked_consumers import SignedReport
 from pki.web.context import ProductDep, product_of
 from pki.web.described import bytes_of
 from pki.web.fetched import CRL_TYPE, MAX_AGE, cached, fetched
@@ -102,7 +103,13 @@ def delta_crl(request: Request, authority: str) -> Response:
     return cached(request, found.crl, found.sha256.hex(), CRL_TYPE, MAX_AGE)
 
 
-@router.post("/acknowledgements", summary="Say which version is held, signed by the consumer")
+@router.post(
+    "/acknowledgements",
+    summary="Say which version is held, signed by the consumer",
+    openapi_extra={
+        "requestBody": {"required": True, "content": {"application/json": {"schema": SignedReport.model_json_schema()}}}
+    },
+)
 async def acknowledge(request: Request, product: ProductDep) -> HoldingView:
     """Signed as a Standard Webhook with the consumer's own secret; whatever is wrong about it is refused alike."""
     body = await request.body()

@@ -73,6 +73,9 @@ def plan(lifecycle: Lifecycle, caller: Caller, wanted: RotationPlan) -> Preview:
     """What a rotation would do, objections included. Changes nothing."""
     caller.must(Operation.READ_INVENTORY, Operation.MANAGE_AUTHORITIES)
     old, draft = _draft(lifecycle, wanted)
+    with lifecycle.store.read() as connection:
+        line_of = {row.name: row.line for row in lifecycle.installation.authorities.all()}
+        second = _in_the_way(underway.load_open(connection), line_of, sorted({row.line for row in old}))
     objections = [*plans.objections(wanted), *_objections(lifecycle, draft, old)]
     weight = impact.weigh(lifecycle, caller, [row.name for row in old])
     lacking = evidence.lacking(lifecycle, evidence.newest_versions(lifecycle))
@@ -87,7 +90,7 @@ def plan(lifecycle: Lifecycle, caller: Caller, wanted: RotationPlan) -> Preview:
         lacking=tuple(found[0] for _, found in sorted(lacking.items())),
         impact=weight,
         seconds_of_reissue=60 * -(-weight.leaves // draft.policy.per_minute),
-        objections=tuple(objections),
+        objections=(*objections, *([Reason("rotation-open", second)] if second else [])),
     )
 
 
@@ -120,7 +123,8 @@ def start(lifecycle: Lifecycle, caller: Caller, wanted: RotationPlan) -> int:
 
     def unit(tx: Transaction) -> int:
         rows = {each.name: each for each in tx.execute(everyone)}  # whoever starts another one waits here
-        _refuse_second(underway.load_open(tx.connection), {name: each.line for name, each in rows.items()}, lines)
+        if second := _in_the_way(underway.load_open(tx.connection), {n: each.line for n, each in rows.items()}, lines):
+            raise Conflict(second, code="rotation-open", hint="wait for its end, or abort it")
         if any(rows[name].state != state for name, state in was.items()):
             raise Conflict("the authorities have changed meanwhile; look again", code="changed-meanwhile")
         made = int(tx.execute(insert(Rotation).values(**row).returning(col(Rotation.id))).scalar_one())
@@ -171,15 +175,13 @@ def _draft(lifecycle: Lifecycle, wanted: RotationPlan) -> tuple[list[Authority],
     return old, draft
 
 
-def _refuse_second(open_ones: Sequence[Underway], line_of: Mapping[str, str], lines: Sequence[str]) -> None:
+def _in_the_way(open_ones: Sequence[Underway], line_of: Mapping[str, str], lines: Sequence[str]) -> str | None:
+    """Which rotation that is open would take away what another one of these lines introduces, in words."""
     for other in open_ones:
         theirs = {*other.found["lines"], *(line_of[name] for name in (*other.outgoing, *other.incoming))}
         if shared := sorted(theirs & set(lines)):
-            raise Conflict(
-                f"rotation {other.id} of {other.line} is open, and is about {', '.join(shared)}, too",
-                code="rotation-open",
-                hint="wait for its end, or abort it",
-            )
+            return f"rotation {other.id} of {other.line} is open, and is about {', '.join(shared)}, too"
+    return None
 
 
 def _objections(lifecycle: Lifecycle, draft: Underway, old: Sequence[Authority]) -> Iterator[Reason]:

@@ -181,10 +181,11 @@ def test_a_plan_shows_what_will_be(world: Rotating) -> None:
     assert shown.impact.by_profile == {"mesh": 1}
     assert shown.impact.unready == ("broker",)
     assert shown.seconds_of_reissue == 60
-    assert shown.objections == ()
+    assert [reason.code for reason in shown.objections] == ["rotation-open"]
+    assert "rotation 1 of issuing" in shown.objections[0].message
     assert len(before) == 1
     refused = starting.plan(world.lifecycle, rig.AUDITOR, RotationPlan("root", "short"))
-    assert [reason.code for reason in refused.objections] == ["bad-rotation"]
+    assert [reason.code for reason in refused.objections] == ["bad-rotation", "rotation-open"]
 
 
 def test_it_may_be_activated_later_and_sooner(world: Rotating) -> None:
