@@ -372,12 +372,13 @@ def test_a_consumer_reports_as_who_it_is(published: World) -> None:
     problem(published.nobody.post(path, json=report(manifest)), 401, "unauthenticated")
     assert held(published) == (0, "")
 
-    assert ask(token).json()["proved_by"] == "token:edge-token"
+    moment = clock.timestamp()
+    assert ask(token, at=moment).json()["proved_by"] == "token:edge-token"
     assert held(published) == (manifest.version, "token:edge-token")
-    problem(ask(token), 409, "old-report")
-    assert ask(holder.credential, at=clock.timestamp() + 1).json()["proved_by"] == "name:email:ada@example.internal"
+    problem(ask(token, at=moment), 409, "old-report")
+    assert ask(holder.credential, at=moment + 1).json()["proved_by"] == "name:email:ada@example.internal"
     revocation.revoke(published.installation, rig.ADMIN, holder.serial, RevocationReason.SUPERSEDED)
-    gone = ask(holder.credential, at=clock.timestamp() + 2)
+    gone = ask(holder.credential, at=moment + 2)
     problem(gone, gone.status_code, "certificate-not-valid" if gone.status_code == 401 else "not-the-consumer")
     by_hand = published.local.post(path, json=report(manifest)).json()
     assert by_hand["proved_by"].startswith("hand:local:uid=")
