@@ -34,7 +34,7 @@ LONGEST = timedelta(days=366)
 FRESH_FOR = 1.0
 """Seconds for which a revocation by another replica may go unnoticed."""
 _FORM = re.compile(r"cw_([0-9a-f]{12})_([A-Za-z0-9_-]{43})")
-_ANY = re.compile(r"(cw_[0-9a-f]{12})_[A-Za-z0-9_-]+")
+_ANY = re.compile(r"(cw_[0-9a-f]{12}|cw[a-z](?=_[A-Za-z0-9_-]{16}))_[A-Za-z0-9_-]+")
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@-]{0,62}")
 _ATTRIBUTE = re.compile(r"[a-z][a-z_]{0,30}")
 
@@ -105,7 +105,7 @@ def revoke_token(installation: Installation, caller: Caller, identity: str) -> A
 
 
 def hide_tokens(text: str) -> str:
-    """A text for others in which somebody may have pasted a token: its id stays, its secret goes."""
+    """A text for others in which a token may stand: its id stays, its secret goes; so does that of a link (`cwl_`)."""
     return _ANY.sub(r"\1_***", text)
 
 
