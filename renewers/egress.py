@@ -26,29 +26,13 @@ from urllib3.exceptions import HTTPError
 
 from ca import clock
 from ca.errors import Misconfigured, NotDelivered
+from renewers.bounded import MAX_BODY, Allowance, bounded_tls, trusting
 from renewers.urls import check_url
 
 TIMEOUT = httpx.Timeout(10.0, connect=5.0)
 POST_SECONDS = 15.0
 """Until the head of the answer to a webhook has come, however slowly it trickles in."""
 USER_AGENT = "certwright/0.1"
-
-
-def trusting(ca_file: Path | None, identity: tuple[Path, Path] | None = None) -> ssl.SSLContext:
-    """A context that verifies: against that file alone, or else against what the system trusts.
-
-    With `identity`, the files of a certificate and its key, we say who we are.
-    """
-    try:
-        context = ssl.create_default_context(cafile=None if ca_file is None else str(ca_file))
-    except OSError as error:
-        raise Misconfigured(f"there is no CA certificate in {ca_file}: {error}") from None
-    if identity is not None:
-        try:
-            context.load_cert_chain(*identity)
-        except OSError as error:
-            raise Misconfigured(f"{identity[0]} and {identity[1]} are no certificate with its key: {error}") from None
-    return context
 
 
 def post(
@@ -61,9 +45,9 @@ def post(
 ) -> None:
     """POST, and nothing else than a 2xx is a success. `NotDelivered` says what came instead, never its body."""
     check_url(url)
-    context, allowance = trusting(ca_file), _Allowance()
+    context, allowance = trusting(ca_file), Allowance()
     allowance.renew(clock.monotonic() + (POST_SECONDS if seconds is None else seconds))
-    context.sslsocket_class = _bounded_by(allowance)
+    context.sslsocket_class = bounded_tls(allowance)
     try:
         with (
             httpx.Client(verify=context, timeout=TIMEOUT, trust_env=False, follow_redirects=False) as client,
@@ -76,9 +60,6 @@ def post(
         raise NotDelivered(f"{urlsplit(url).netloc} answered {status}")
 
 
-MAX_BODY = 1 << 20
-MAX_HEAD = 1 << 17
-"""Bytes of an answer that are read: its body, and all that is not its body."""
 CONNECT_SECONDS, REQUEST_SECONDS = 5.0, 30.0
 """Until a connection stands; until an answer is complete, however slowly it trickles in."""
 _PLACE = re.compile(
@@ -117,52 +98,6 @@ def _origin(match: re.Match[str]) -> tuple[str, int]:
     return match[1].lower(), int(match[2] or HTTPS)
 
 
-class _Allowance:
-    """What one answer may still cost, in seconds and bytes."""
-
-    def __init__(self) -> None:
-        self.until = 0.0
-        self.octets = 0
-
-    def renew(self, until: float, octets: int = MAX_BODY) -> None:
-        self.until, self.octets = until, octets + MAX_HEAD
-
-    def seconds(self) -> float:
-        left = self.until - clock.monotonic()
-        if left <= 0:
-            raise TimeoutError("the time for this answer is over")
-        return left
-
-    def take(self, octets: int) -> None:
-        self.octets -= octets
-        if self.octets < 0:
-            raise OSError("the answer is too large")
-
-
-def _bounded_by(allowance: _Allowance) -> type[ssl.SSLSocket]:
-    """A kind of socket that gives no more than is allowed: `http.client` itself bounds neither time nor chunk sizes."""
-
-    class BoundedSocket(ssl.SSLSocket):
-        """Each read waits for what is left of the time, and is counted."""
-
-        def recv(self, buflen: int = 1024, flags: int = 0) -> bytes:
-            """Receive within what is allowed, and within what the caller has set for this read."""
-            set_before = self.gettimeout()
-            self.settimeout(min(set_before or allowance.seconds(), allowance.seconds()))
-            received = super().recv(buflen, flags)
-            allowance.take(len(received))
-            return received
-
-        def recv_into(self, buffer: Any, nbytes: int | None = None, flags: int = 0) -> int:
-            """Receive within what is allowed."""
-            self.settimeout(allowance.seconds())
-            received = super().recv_into(buffer, nbytes, flags)
-            allowance.take(received)
-            return received
-
-    return BoundedSocket
-
-
 class _PinnedAdapter(HTTPAdapter):
     """Verifies against one context; the bundle that comes with `requests` is never added to what it trusts."""
 
@@ -199,9 +134,9 @@ class PinnedSession(requests.Session):
         self.trust_env = False
         self.cookies.set_policy(DefaultCookiePolicy(allowed_domains=()))
         self._pin = where
-        self._allowance = _Allowance()
+        self._allowance = Allowance()
         context = trusting(ca_file, identity)
-        context.sslsocket_class = _bounded_by(self._allowance)
+        context.sslsocket_class = bounded_tls(self._allowance)
         self.adapters.clear()
         self.mount("https://", _PinnedAdapter(context))
 

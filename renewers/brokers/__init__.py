@@ -12,7 +12,7 @@ from pathlib import Path
 
 from ca.errors import Misconfigured
 from ca.secret import Secret
-from renewers.egress import trusting
+from renewers.bounded import trusting
 from renewers.plain import one_line
 from renewers.urls import is_loopback
 

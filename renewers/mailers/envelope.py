@@ -31,7 +31,7 @@ def return_path(sender: str, bounces_to: str) -> str:
 
 
 def checked(outgoing: Outgoing) -> None:
-    """`Defect` if a message is not for its recipient alone; an address that is no plain one is refused by whose it is."""
+    """`Defect` if a message is not for its recipient alone; an address that is no plain one is refused."""
     if not _is_address(outgoing.sender):
         raise Misconfigured("the sender of mail is no address", hint="mail.sender or mail.bounces_to")
     if not _is_address(outgoing.recipient):
