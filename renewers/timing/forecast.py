@@ -92,20 +92,39 @@ def under_each(
     `shared` names the scopes that all of them have in common; a limit of another scope is not judged: for the limit of
     a domain, give that domain's certificates, and say that they share it.
     """
-    first = _first_renewals(certificates, now, days, fraction)
-    return tuple(_forecast(first, now, days, longest, fraction, limits, shared) for longest in lifetimes)
+    coming = Coming(now=now, days=days, fraction=fraction)
+    for certificate in certificates:
+        coming.add(certificate)
+    return coming.under_each(lifetimes, limits=limits, shared=shared)
 
 
-def _first_renewals(
-    certificates: Iterable[Stretch], now: int, days: int, fraction: float
-) -> Mapping[int, Sequence[float]]:
-    """By lifetime: how many certificates that exist come due on each day. What is overdue is due on the first."""
-    found: defaultdict[int, list[float]] = defaultdict(lambda: [0.0] * days)
-    for not_before, not_after, seed in certificates:
-        day = max(0, due_by_policy(not_before, not_after, seed=seed, fraction=fraction) - now) // DAY
-        if day < days:
-            found[_rounded(not_after - not_before + 1)][day] += 1
-    return found
+class Coming:
+    """Certificates counted one by one by when they come due: for whoever counts other things on the same pass."""
+
+    def __init__(self, *, now: int, days: int, fraction: float = FRACTION) -> None:
+        self._now, self._days, self._fraction = now, days, fraction
+        self._first: defaultdict[int, list[float]] = defaultdict(lambda: [0.0] * days)
+        self.count = 0
+
+    def add(self, certificate: Stretch) -> None:
+        """One more that exists. What is overdue is due on the first day."""
+        not_before, not_after, seed = certificate
+        due = due_by_policy(not_before, not_after, seed=seed, fraction=self._fraction)
+        day = max(0, due - self._now) // DAY
+        self.count += 1
+        if day < self._days:
+            self._first[_rounded(not_after - not_before + 1)][day] += 1
+
+    def under_each(
+        self,
+        lifetimes: Sequence[int | None],
+        *,
+        limits: Sequence[Limit] = (),
+        shared: Collection[str] = (Scope.ACCOUNT,),
+    ) -> tuple[Forecast, ...]:
+        """One forecast for each longest lifetime."""
+        of = (self._first, self._now, self._days)
+        return tuple(_forecast(*of, longest, self._fraction, limits, shared) for longest in lifetimes)
 
 
 def _rounded(lifetime: int) -> int:
