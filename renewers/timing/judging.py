@@ -77,11 +77,11 @@ def judge(row: Any, found: Circumstances, *, fraction: float, now: int) -> Judge
     if stage is Stage.EXPIRED and _is_forgotten(row, found, now):
         return Judgement(Stage.ENDED, marks.end + 1, None)
     since = lead_time.began(marks, stage, row.not_before)
-    troubles = () if _is_silent(row, found, now) else _troubles(row, found, marks, stage, now)
+    troubles = () if is_silent(row, found, now) else _troubles(row, found, marks, stage, now)
     return Judgement(stage, since, _next_look(marks, now, is_alarming=bool(troubles)), troubles)
 
 
-def _is_silent(row: Any, found: Circumstances, now: int) -> bool:
+def is_silent(row: Any, found: Circumstances, now: int) -> bool:
     """Whether nobody would miss it: only its holder renews it, nobody owns it, nobody has seen it lately."""
     if deadlines.kind_of(row) != CERTIFICATE or deadlines.mode_of(found.lineage) != "holder":
         return False
@@ -93,7 +93,7 @@ def _is_forgotten(row: Any, found: Circumstances, now: int) -> bool:
     """Whether what has expired is of no interest any more. CAs, CRLs and bundles are until somebody says otherwise."""
     if deadlines.kind_of(row) != CERTIFICATE:
         return False
-    return _is_silent(row, found, now) or max(row.not_after, found.last_seen or 0) < now - FORGET
+    return is_silent(row, found, now) or max(row.not_after, found.last_seen or 0) < now - FORGET
 
 
 def _over(row: Any, found: Circumstances, marks: Milestones, now: int) -> Judgement:
