@@ -13,13 +13,20 @@ class Crossing(SQLModel, table=True):
 
     `about` is `tracked:12` (one certificate, CRL or CA: its successor crosses for itself) or names an alarm with when
     it began. `urgency` is `digest`, `daily` or `immediate`; `state` is `open` until it is `told`, `collapsed` into a
-    worse one, `overtaken` by events, or silenced (`acknowledged`), and `why` says so in words.
+    worse one or `overtaken` by events, which has settled it; or `acknowledged` for a while. `why` says so in words.
     """
 
     __tablename__ = "crossing"
     __table_args__ = (
         UniqueConstraint("about", "threshold"),
-        Index("crossing_open", "id", sqlite_where=text("state = 'open'"), postgresql_where=text("state = 'open'")),
+        Index(
+            "crossing_unsettled",
+            "state",
+            "urgency",
+            "id",
+            sqlite_where=text("settled_at IS NULL"),
+            postgresql_where=text("settled_at IS NULL"),
+        ),
         Index("crossing_lineage", "lineage_id", "id"),
         Index("crossing_tracked", "tracked_id", "id"),
     )

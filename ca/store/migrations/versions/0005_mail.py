@@ -61,12 +61,12 @@ def upgrade() -> None:
     )
     op.create_index("crossing_lineage", "crossing", ["lineage_id", "id"], unique=False)
     op.create_index(
-        "crossing_open",
+        "crossing_unsettled",
         "crossing",
-        ["id"],
+        ["state", "urgency", "id"],
         unique=False,
-        sqlite_where=sa.text("state = 'open'"),
-        postgresql_where=sa.text("state = 'open'"),
+        sqlite_where=sa.text("settled_at IS NULL"),
+        postgresql_where=sa.text("settled_at IS NULL"),
     )
     op.create_index("crossing_tracked", "crossing", ["tracked_id", "id"], unique=False)
     op.create_index(op.f("ix_crossing_noted_at"), "crossing", ["noted_at"], unique=False)
