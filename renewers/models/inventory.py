@@ -9,7 +9,10 @@ from renewers.models.columns import Id, identity
 
 
 class Owner(SQLModel, table=True):
-    """Whoever answers for certificates: a team with a mailbox. One owner is the fallback for what has none."""
+    """Whoever answers for certificates: a team with a mailbox. One owner is the fallback for what has none.
+
+    `feed_version` is part of the address of its calendar: a larger one makes the older addresses hold no more.
+    """
 
     __tablename__ = "owner"
     __table_args__ = (
@@ -28,6 +31,7 @@ class Owner(SQLModel, table=True):
     escalation: str = Field(sa_type=Text)
     time_zone: str = Field(sa_type=Text)
     is_fallback: bool = False
+    feed_version: int = Field(default=0, sa_column_kwargs={"server_default": text("0")})
     created_at: int = Field(sa_type=BigInteger)
     created_by: str = Field(sa_type=Text)
 

@@ -125,6 +125,20 @@ class Acknowledged(SQLModel, table=True):
     at: int = Field(sa_type=BigInteger)
 
 
+class Refused(SQLModel, table=True):
+    """That an owner says that something is not theirs: nobody's, whatever the claims say, until somebody is assigned.
+
+    `about` is `lineage:3` or, for what belongs to none, `tracked:12`; `owner_id` is who refused.
+    """
+
+    __tablename__ = "refused"
+
+    about: str = Field(sa_type=Text, primary_key=True)
+    owner_id: int = Field(sa_type=Id)
+    by: str = Field(sa_type=Text)
+    at: int = Field(sa_type=BigInteger)
+
+
 class SpentLink(SQLModel, table=True):
     """A signed link of a letter that was used: it acts once. Forgotten when the link itself has ended."""
 

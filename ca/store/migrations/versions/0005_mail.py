@@ -113,6 +113,14 @@ def upgrade() -> None:
     op.create_index(op.f("ix_owner_mail_daily_due"), "owner_mail", ["daily_due"], unique=False)
     op.create_index(op.f("ix_owner_mail_digest_due"), "owner_mail", ["digest_due"], unique=False)
     op.create_table(
+        "refused",
+        sa.Column("about", sa.Text(), nullable=False),
+        sa.Column("owner_id", _ID, nullable=False),
+        sa.Column("by", sa.Text(), nullable=False),
+        sa.Column("at", sa.BigInteger(), nullable=False),
+        sa.PrimaryKeyConstraint("about"),
+    )
+    op.create_table(
         "sign_in_link",
         sa.Column("secret_sha256", sa.LargeBinary(), nullable=False),
         sa.Column("identity", sa.Text(), nullable=False),
@@ -151,6 +159,7 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("crossing_id", "channel", "recipient"),
     )
     op.create_index(op.f("ix_told_letter_id"), "told", ["letter_id"], unique=False)
+    op.add_column("owner", sa.Column("feed_version", sa.Integer(), server_default=sa.text("0"), nullable=False))
     op.add_column("tracked", sa.Column("answering_id", _ID, nullable=True))
     op.add_column("tracked", sa.Column("is_orphan", sa.Boolean(), server_default=sa.false(), nullable=False))
     op.create_index("tracked_answering", "tracked", ["answering_id", "stage", "not_after"], unique=False)
