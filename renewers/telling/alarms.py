@@ -1,7 +1,8 @@
 """Something is wrong, said once, with its age; and said once more when it is over.
 
 An alarm is a row while its cause lasts. Whoever finds the cause raises it, as often as it looks; only the first time,
-and when it has become more severe, is an event and a ledger entry made of it. Whoever finds the cause gone clears it.
+and when it has become more severe, is an event and a ledger entry made of it, and its owner to be told by mail where
+`renewers/mailing/crossings.py` says so. Whoever finds the cause gone clears it.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from sqlmodel import col
 from ca import clock
 from ca.ledger import log
 from ca.store import Store, Transaction
+from renewers.mailing import crossings
 from renewers.models import Alarm
 from renewers.plain import one_line
 from renewers.telling import events
@@ -36,6 +38,9 @@ class Trouble:
     owner_id: int | None = None
     since: int | None = None
     """When it began, if that is known to be earlier than now."""
+    lineage_id: int | None = None
+    tracked_id: int | None = None
+    """What it is about, if that is one: whose it is can then be asked when somebody is told of it."""
 
 
 def raise_alarm(tx: Transaction, trouble: Trouble) -> bool:
@@ -55,6 +60,7 @@ def raise_alarm(tx: Transaction, trouble: Trouble) -> bool:
             tx.execute(update(Alarm).where(named).values(**words))
         return False
     _say_raised(tx, trouble, since, now - since)
+    crossings.note_alarm(tx, trouble, since)
     return True
 
 
@@ -66,6 +72,7 @@ def clear_alarm(tx: Transaction, kind: str, subject: str) -> bool:
     details = {"alarm": kind, "since": found.since, "age": clock.timestamp() - found.since, "owner": found.owner_id}
     events.record(tx, "alarm-cleared", subject, f"over: {found.message}", **details)
     log.append(tx, "alarm-cleared", one_line(subject), BY, alarm=kind, since=found.since)
+    crossings.overtake_alarm(tx, kind, subject, found.since)
     return True
 
 
