@@ -7,6 +7,7 @@ What is still seen in use is watched all the same (`renewers/timing/judging.py`)
 from __future__ import annotations
 
 from datetime import timedelta
+from typing import Any
 
 from sqlalchemy import delete, or_, select, update
 from sqlmodel import col
@@ -16,7 +17,7 @@ from ca.access import Caller, Operation
 from ca.errors import BadRequest, Conflict
 from ca.ledger import log
 from ca.store import Transaction
-from renewers.inventory import shown
+from renewers.inventory import said, shown
 from renewers.inventory.finding import find_tracked
 from renewers.inventory.joining import RENEWED
 from renewers.inventory.succession import ENDED, forget_empty
@@ -31,18 +32,19 @@ def retire(lifecycle: Lifecycle, caller: Caller, what: str, reason: str) -> bool
     """It is out of use; nobody has to renew it. False if that is known. A lineage that we renew is removed instead."""
     caller.must(Operation.MANAGE_INVENTORY)
 
-    def unit(tx: Transaction) -> bool:
-        row = find_tracked(tx.connection, what)
-        lineage = tx.execute(select(Lineage).where(col(Lineage.id) == row.lineage_id)).first()
-        if lineage is not None and lineage.mode == RENEWED and lineage.current_id == row.id:
-            hint = "change who renews it, or remove the lineage"
-            raise Conflict(f"{row.shown_as} is renewed, as {lineage.name}", code="lineage-in-use", hint=hint)
-        if not end(tx, [row.id]):
-            return False
-        log.append(tx, "certificate-retired", row.identity, caller.identity, reason=shown.line(reason))
-        return True
+    return lifecycle.store.write(lambda tx: give_up(tx, caller, find_tracked(tx.connection, what), reason))
 
-    return lifecycle.store.write(unit)
+
+def give_up(tx: Transaction, caller: Caller, row: Any, reason: str) -> bool:
+    """The same in a transaction, for whoever has checked that the caller may."""
+    lineage = tx.execute(select(Lineage).where(col(Lineage.id) == row.lineage_id)).first()
+    if lineage is not None and lineage.mode == RENEWED and lineage.current_id == row.id:
+        hint = "change who renews it, or remove the lineage"
+        raise Conflict(f"{row.shown_as} is renewed, as {lineage.name}", code="lineage-in-use", hint=hint)
+    if not end(tx, [row.id]):
+        return False
+    log.append(tx, "certificate-retired", row.identity, caller.identity, reason=shown.line(reason))
+    return True
 
 
 def replace(lifecycle: Lifecycle, caller: Caller, what: str, by: str) -> bool:
@@ -87,6 +89,7 @@ def prune(lifecycle: Lifecycle, keep: timedelta, *, page: int = PAGE) -> int:
             for table in (TrackedName, TrackedContent, Sighting):
                 tx.execute(delete(table).where(col(table.tracked_id).in_(ids)))
             tx.execute(delete(Tracked).where(col(Tracked.id).in_(ids)))
+            said.forget(tx, "tracked", ids)
             lineages = {row.lineage_id for row in rows if row.lineage_id is not None}
             dangling = update(Lineage).where(col(Lineage.id).in_(lineages), col(Lineage.current_id).in_(ids))
             tx.execute(dangling.values(current_id=None))

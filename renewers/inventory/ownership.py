@@ -1,7 +1,8 @@
 """Whose something is: set on it, set on its lineage, claimed by a name or by who asked for it; else it is an orphan.
 
-An orphan falls to the fallback owner, so that somebody hears of it, and is listed until somebody takes it. The answer
-is worked out each time, since claims change; for many rows at once it costs a handful of statements.
+An orphan falls to the fallback owner, so that somebody hears of it, and is listed until somebody takes it. So is what
+its owner refused (`refusing.py`): no claim gives it back. The answer is worked out each time, since claims change; for
+many rows at once it costs a handful of statements.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from ca.store import Store
 from renewers.inventory.claims import ClaimKind, Match, matches
 from renewers.inventory.joining import ISSUED, OWN
 from renewers.inventory.succession import ENDED
-from renewers.models import Lineage, Owner, OwnerClaim, Tracked, TrackedName
+from renewers.models import Lineage, Owner, OwnerClaim, Refused, Tracked, TrackedName
 
 PAGE = 500
 PAGES = 20
@@ -44,7 +45,8 @@ def owners_of(connection: Connection, rows: Sequence[Any]) -> dict[int, Ownershi
     found: dict[int, tuple[int | None, str]] = {row.id: (row.owner_id, "set on it") for row in rows if row.owner_id}
     left = [row for row in rows if row.id not in found]
     found |= _by_lineage(connection, left)
-    left = [row for row in left if row.id not in found and row.source != OWN]
+    refused = _refused(connection, [row for row in left if row.id not in found])
+    left = [row for row in left if row.id not in found and row.id not in refused and row.source != OWN]
     found |= _by_name(connection, [row.id for row in left])
     found |= _by_requester(connection, [row for row in left if row.id not in found and row.source == ISSUED])
     owners = _owners(connection, {owner_id for owner_id, _ in found.values() if owner_id is not None})
@@ -57,7 +59,7 @@ def owners_of(connection: Connection, rows: Sequence[Any]) -> dict[int, Ownershi
         elif row.source == OWN:
             answers[row.id] = Ownership(fallback, "part of this installation")
         else:
-            answers[row.id] = Ownership(fallback, "nobody claims it", is_orphan=True)
+            answers[row.id] = Ownership(fallback, refused.get(row.id, "nobody claims it"), is_orphan=True)
     return answers
 
 
@@ -103,6 +105,17 @@ def _by_lineage(connection: Connection, rows: Sequence[Any]) -> dict[int, tuple[
         for row in rows
         if row.lineage_id in lineages
     }
+
+
+def _refused(connection: Connection, rows: Sequence[Any]) -> dict[int, str]:
+    """Those of these that their owner says are not its, with who said so."""
+    if not rows or connection.execute(select(col(Refused.about)).limit(1)).first() is None:
+        return {}
+    abouts = {f"lineage:{row.lineage_id}" for row in rows} | {f"tracked:{row.id}" for row in rows}
+    query = select(col(Refused.about), col(Refused.by)).where(col(Refused.about).in_(sorted(abouts)))
+    found = {row.about: f"{row.by} says that it is not theirs" for row in connection.execute(query)}
+    of_both = {row.id: found.get(f"lineage:{row.lineage_id}") or found.get(f"tracked:{row.id}") for row in rows}
+    return {id_: why for id_, why in of_both.items() if why is not None}
 
 
 def _by_name(connection: Connection, ids: Sequence[int]) -> dict[int, tuple[int | None, str]]:

@@ -19,6 +19,7 @@ from sqlmodel import col
 from ca import clock
 from ca.store import Transaction
 from ca.x509 import bundle
+from renewers.inventory import said
 from renewers.inventory.joining import BY_US, RENEWED, SCANNED
 from renewers.models import Destination, Endpoint, Lineage, Tracked, TrackedContent
 
@@ -149,7 +150,8 @@ def forget_empty(tx: Transaction, lineage_ids: Collection[int]) -> None:
     ]
     unsaid = col(Lineage.owner_id).is_(None), col(Lineage.mode) != RENEWED
     empty = delete(Lineage).where(col(Lineage.id).in_(lineage_ids), *unsaid)
-    tx.execute(empty.where(*[~exists for exists in used]))
+    gone = tx.execute(empty.where(*[~exists for exists in used]).returning(col(Lineage.id))).scalars().all()
+    said.forget(tx, "lineage", gone)
 
 
 def _same_signer(tx: Transaction, before_id: int, after_id: int) -> bool:

@@ -128,12 +128,14 @@ class Acknowledged(SQLModel, table=True):
 class Refused(SQLModel, table=True):
     """That an owner says that something is not theirs: nobody's, whatever the claims say, until somebody is assigned.
 
-    `about` is `lineage:3` or, for what belongs to none, `tracked:12`; `owner_id` is who refused.
+    `about` is `lineage:3` or, for what belongs to none, `tracked:12`; `owner_id` is who refused; `subject` is what the
+    alarm that stands for it is about.
     """
 
     __tablename__ = "refused"
 
     about: str = Field(sa_type=Text, primary_key=True)
+    subject: str = Field(sa_type=Text)
     owner_id: int = Field(sa_type=Id)
     by: str = Field(sa_type=Text)
     at: int = Field(sa_type=BigInteger)

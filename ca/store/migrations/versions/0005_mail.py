@@ -115,6 +115,7 @@ def upgrade() -> None:
     op.create_table(
         "refused",
         sa.Column("about", sa.Text(), nullable=False),
+        sa.Column("subject", sa.Text(), nullable=False),
         sa.Column("owner_id", _ID, nullable=False),
         sa.Column("by", sa.Text(), nullable=False),
         sa.Column("at", sa.BigInteger(), nullable=False),
