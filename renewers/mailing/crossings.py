@@ -33,6 +33,7 @@ _ALARMS: Mapping[str, Mapping[str, str]] = {
     "delivery-failing": {"error": IMMEDIATE, "critical": IMMEDIATE},
     "renewal-stopped": {"error": IMMEDIATE, "critical": IMMEDIATE},
     "mailbox-dead": {"warning": IMMEDIATE, "error": IMMEDIATE, "critical": IMMEDIATE},
+    "ownership-refused": {"warning": IMMEDIATE, "error": IMMEDIATE, "critical": IMMEDIATE},
     "replacement-waits": {"warning": DAILY, "error": IMMEDIATE, "critical": IMMEDIATE},
     "endpoint-not-the-issued": {"error": DAILY, "critical": IMMEDIATE},
     "consumer-stale": {"error": DAILY, "critical": IMMEDIATE},
