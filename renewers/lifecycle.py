@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from ca.errors import CertwrightError, Defect
@@ -91,6 +92,8 @@ class Lifecycle:
     mailer: Mailer | None = None
     """Sends mail; None where the settings name no mail server and no directory."""
     mail: MailPolicy = field(default_factory=MailPolicy)
+    templates: Path = Path(__file__).parent.parent / "templates"
+    """Where `email/` is, with what letters look like; beside the packages in a checkout, elsewhere in a wheel."""
     count: Callable[..., None] = _count
     """Called with a metric's name and its labels whenever something is to be counted."""
     measure: Callable[[str, float], None] = _measure
