@@ -13,7 +13,7 @@ from pki.logs import logger
 from pki.product import Product
 from renewers.distribution import canaries, freshness, latency, leaves, probing, publishing
 from renewers.duties import DUTIES
-from renewers.inventory import ending, issued, own
+from renewers.inventory import answering, ending, issued, own
 from renewers.renewing import health
 from renewers.rotation import automatic
 from renewers.rotation.automatic import Automatic
@@ -59,6 +59,11 @@ def watch_lead_time(product: Product) -> None:
     for _ in range(MOST_PAGES):
         if watch.watch_due(product.lifecycle, limit=PAGE) < PAGE:
             return
+
+
+def settle_answering(product: Product) -> None:
+    """Go on writing down who answers for what, where a rule has changed: part of it, since others write, too."""
+    answering.walk(product.lifecycle)
 
 
 def tell_events(product: Product) -> None:
@@ -123,6 +128,7 @@ LIFECYCLE_BEATS = (
     Beat("track-issued", 2, track_issued),
     Beat("tell-events", 2, tell_events),
     Beat("watch-lead-time", 5, watch_lead_time),
+    Beat("settle-answering", 5, settle_answering),
     Beat("track-own", 60, track_own),
     Beat("rotate-due", 60, rotate_due),
     Beat("check-issuers", 600, check_issuers),

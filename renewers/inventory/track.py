@@ -17,6 +17,7 @@ from sqlmodel import col
 from ca import clock
 from ca.ledger import log
 from ca.store import Transaction
+from renewers.inventory import answering
 from renewers.inventory.facts import BUNDLE, LIST, Facts, successor_key
 from renewers.inventory.joining import BY_US, ISSUED, OWN, RANKS, RENEWED, Entry, insert_new, join
 from renewers.inventory.succession import ENDED, forget_empty, seen_instead, settle
@@ -71,9 +72,10 @@ def track_many(tx: Transaction, entries: Sequence[Entry], *, by: str = BY) -> li
     before = _known(tx, wanted)
     fresh = [entry for identity, entry in wanted.items() if identity not in before]
     touched = _insert(tx, fresh, by) if fresh else set()
-    touched |= _again(tx, [(before[identity], entry) for identity, entry in wanted.items() if identity in before])
-    settle(tx, touched)
+    again, changed = _again(tx, [(before[identity], entry) for identity, entry in wanted.items() if identity in before])
+    settle(tx, touched | again)
     after = before if not fresh else _known(tx, wanted)
+    answering.settle(tx, changed | {after[entry.facts.identity].id for entry in fresh})  # their lineages are ours now
     return [after[entry.facts.identity].id for entry in entries]
 
 
@@ -127,10 +129,12 @@ def _rename(tx: Transaction, fresh: Sequence[Entry], lineages: Sequence[int | No
         tx.execute(_RENAME, sorted(changes, key=lambda change: change["of"]))
 
 
-def _again(tx: Transaction, known: Sequence[tuple[Any, Entry]]) -> set[int]:
-    """What is tracked already: it moves if it is a list or a bundle, and a better source counts."""
-    touched: set[int] = set()
-    left: set[int] = set()
+def _again(tx: Transaction, known: Sequence[tuple[Any, Entry]]) -> tuple[set[int], set[int]]:
+    """What is tracked already: it moves if it is a list or a bundle, and a better source counts.
+
+    Returns the lineages that this touches, and the rows that are another's now, perhaps.
+    """
+    touched, changed, left = set[int](), set[int](), set[int]()
     for row, entry in known:
         if entry.facts.kind in (LIST, BUNDLE):
             _move(tx, row, entry)
@@ -152,10 +156,11 @@ def _again(tx: Transaction, known: Sequence[tuple[Any, Entry]]) -> set[int]:
             touched |= {place for place in (row.lineage_id, changes.get("lineage_id")) if place is not None}
             if row.source == ISSUED and "source" in changes:
                 insert_new(tx, TrackedContent, [_content(row.id, entry)])
+            changed.add(row.id)
         if entry.is_over:
             end(tx, [row.id])
     forget_empty(tx, left)
-    return touched
+    return touched, changed
 
 
 def _move(tx: Transaction, row: Any, entry: Entry) -> None:

@@ -16,8 +16,11 @@ from sqlmodel import col
 from ca import clock
 from ca.ledger import log
 from ca.store import Transaction
+from renewers.inventory import answering
 from renewers.inventory.ownership import owners_of
 from renewers.lifecycle import Lifecycle
+from renewers.mailing import crossings, thresholds
+from renewers.mailing.crossings import Looked
 from renewers.models import Alarm, Endpoint, Lineage, Tracked, Work
 from renewers.telling import alarms, events
 from renewers.telling.alarms import BY
@@ -103,22 +106,40 @@ class _Look:
         rows = tx.execute(_due(now, self._size).with_for_update(skip_locked=True)).all()
         if not rows:
             return 0
+        answering.hold(tx)
         around = _Surroundings(tx.connection, rows, now)
         standing = _standing(tx.connection, rows)
-        changes = []
+        changes, looked = [], []
         for row in rows:
             found = around.of(row, self._lead_times)
             judgement = judging.judge(row, found, fraction=self._fraction, now=now)
-            changes.append({"row": row.id, "to": judgement.stage, "at": judgement.since, "next": judgement.next_look})
-            _say(tx, row, found, judgement, standing.get(row.identity, frozenset()))
+            alarming = standing.get(row.identity, frozenset())
+            looked.append(self._looked(row, found, judgement, was_wrong=bool(alarming)))
+            moved = {"to": judgement.stage, "at": judgement.since, "next": _next_look(judgement, looked[-1], now)}
+            changes.append({"row": row.id, **moved, "who": found.owner_id, "orphan": found.is_orphan})
+            _say(tx, row, found, judgement, alarming)
         tx.execute(_MOVE, changes)
+        crossings.note(tx, looked)
         return len(rows)
+
+    def _looked(self, row: Any, found: Circumstances, judgement: Judgement, *, was_wrong: bool) -> Looked:
+        marks = deadlines.deadlines(row, found.lineage, fraction=self._fraction, measured_p99=found.measured_p99)
+        return Looked(row, found.lineage, marks, judgement.troubles, bool(found.places), was_wrong)
+
+
+def _next_look(judgement: Judgement, looked: Looked, now: int) -> int | None:
+    """When its stage or, where somebody has to hear of it, a threshold of its owner's letters is the next to come."""
+    if judgement.next_look is None or not judgement.troubles:
+        return judgement.next_look
+    following = thresholds.next_after(thresholds.of(looked.row, looked.lineage, looked.marks), now)
+    return judgement.next_look if following is None else min(judgement.next_look, following)
 
 
 _MOVE = (
     update(Tracked.__table__)  # type: ignore[attr-defined]  # SQLModel does not type it
     .where(col(Tracked.id) == bindparam("row"))
     .values(stage=bindparam("to"), stage_since=bindparam("at"), next_look=bindparam("next"))
+    .values(answering_id=bindparam("who"), is_orphan=bindparam("orphan"))
 )
 
 
