@@ -6,6 +6,7 @@ in `said.py`; who may refuse by the link of a letter is for `renewers/answering/
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 from sqlalchemy import select, update
@@ -41,7 +42,7 @@ def refuse(tx: Transaction, row: Any, owner: Any, by: str) -> None:
     log.append(tx, "ownership-refused", subject, by, owner=owner.name, owner_id=owner.id, about=about)
     message = f"{by} says that {one_line(row.shown_as, 120)} is not theirs"
     events.record(tx, "ownership-refused", subject, message, severity="warning", by=by, was=owner.name)
-    _raise(tx, one_line(subject), f"{message}: nobody owns it")
+    _raise(tx, one_line(subject), f"{message}: nobody owns it", row, row.lineage_id)
 
 
 def left(tx: Transaction, lineage_id: int) -> None:
@@ -53,7 +54,7 @@ def left(tx: Transaction, lineage_id: int) -> None:
             values = {**refused._mapping, "about": f"tracked:{row.id}", "subject": row.identity}
             tx.execute(insert(Refused).values(**values).on_conflict_do_nothing())
             message = f"{refused.by} says that {one_line(row.shown_as, 120)} is not theirs: nobody owns it"
-            _raise(tx, row.identity, message)
+            _raise(tx, row.identity, message, row, None)
     said.forget(tx, "lineage", [lineage_id])
 
 
@@ -67,7 +68,8 @@ def _set_to_nobody(tx: Transaction, row: Any, lineage: Any | None) -> None:
     tx.execute(update(Lineage).where(col(Lineage.id) == lineage.id).values(owner_id=None))
 
 
-def _raise(tx: Transaction, subject: str, message: str) -> None:
+def _raise(tx: Transaction, subject: str, message: str, row: Any, lineage_id: int | None) -> None:
     fallback = tx.execute(select(col(Owner.id)).where(col(Owner.is_fallback))).scalar()
     hint = f"find out whose it is, then certwright track assign '{one_line(subject, 120)}' --owner NAME"
-    alarms.raise_alarm(tx, Trouble(REFUSED_ALARM, subject, "warning", message, hint, fallback))
+    trouble = Trouble(REFUSED_ALARM, subject, "warning", message, hint, fallback)
+    alarms.raise_alarm(tx, replace(trouble, tracked_id=row.id, lineage_id=lineage_id))

@@ -8,6 +8,7 @@ transaction that records it. Read `renewers/work.py` for leases and fences, `ord
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -66,8 +67,18 @@ def renew(lifecycle: Lifecycle, claim: Claim) -> None:
     lifecycle.measure("renewal", clock.timestamp() - answered.started_at)
 
 
-def now(lifecycle: Lifecycle, caller: Caller, lineage_id: int, *, reason: str = "asked") -> bool:
-    """Renew it now, whatever the plan: overrides a back-off and a stop. False if somebody is at it this very moment."""
+def now(
+    lifecycle: Lifecycle,
+    caller: Caller,
+    lineage_id: int,
+    *,
+    reason: str = "asked",
+    along: Callable[[Transaction], None] = lambda _tx: None,
+) -> bool:
+    """Renew it now, whatever the plan: overrides a back-off and a stop. False if somebody is at it this very moment.
+
+    `along` runs in the transaction that asks for it; what it raises is raised, and nothing was asked for.
+    """
     caller.must(Operation.RENEW_ANY)
     with lifecycle.store.read() as connection:
         found = planning.situation(connection, lineage_id)
@@ -81,6 +92,7 @@ def now(lifecycle: Lifecycle, caller: Caller, lineage_id: int, *, reason: str = 
     _under_way(lifecycle, found, reason, None)
 
     def unit(tx: Transaction) -> bool:
+        along(tx)
         log.append(tx, "renewal-asked", found.lineage.name, caller.identity, reason=reason)
         return work.hurry(tx, "renew", str(lineage_id))
 
