@@ -22,7 +22,7 @@ from ca.ledger import log
 from ca.store import Store, Transaction
 from ca.x509 import names
 from renewers import work
-from renewers.inventory import shown
+from renewers.inventory import answering, refusing, said, shown
 from renewers.inventory.facts import names_key
 from renewers.inventory.finding import find_lineage, find_owner
 from renewers.inventory.joining import RENEWED
@@ -64,6 +64,9 @@ def create(lifecycle: Lifecycle, caller: Caller, plan: LineagePlan) -> int:
         else:
             kept = {"owner_id": values["owner_id"] or before.owner_id}
             tx.execute(update(Lineage).where(col(Lineage.id) == before.id).values(**{**values, **kept}))
+            if kept["owner_id"] != before.owner_id:
+                said.taken(tx, f"lineage:{before.id}")
+                answering.settle_lineage(tx, before.id)
         row = find_lineage(tx.connection, plan.name)
         details = {"mode": plan.mode, "names": json.loads(values["names"]), "issuers": list(plan.issuers)}
         took_over = None if before is None else before.name
@@ -93,6 +96,9 @@ def change(lifecycle: Lifecycle, caller: Caller, name: str, alter: Callable[[Lin
         if plan.mode == RENEWED:
             _refuse_planned(tx, values["names_key"], plan.key_type, row.id)
         tx.execute(update(Lineage).where(col(Lineage.id) == row.id).values(**values))
+        if plan.owner != before.owner:
+            said.taken(tx, f"lineage:{row.id}")
+            answering.settle_lineage(tx, row.id)
         details = {"mode": plan.mode, "names": json.loads(values["names"]), "issuers": list(plan.issuers)}
         settings = {"key_age": plan.key_age, "window": plan.window, "owner": plan.owner, "was": row.name}
         log.append(tx, "lineage-changed", plan.name, caller.identity, **details, **settings)
@@ -258,6 +264,7 @@ def _leave(tx: Transaction, row: Any) -> None:
         alarms.clear_alarm(tx, kind, row.name)
     tx.execute(update(Endpoint).where(col(Endpoint.lineage_id) == row.id).values(lineage_id=None))
     members = col(Tracked.lineage_id) == row.id
+    refusing.left(tx, row.id)
     if row.owner_id is not None:
         tx.execute(update(Tracked).where(members, col(Tracked.owner_id).is_(None)).values(owner_id=row.owner_id))
     tx.execute(update(Tracked).where(members, col(Tracked.next_look).is_not(None)).values(next_look=now))

@@ -24,7 +24,8 @@ from ca.ledger import log
 from ca.store import Transaction
 from ca.x509 import names
 from ca.x509.names import Kind
-from renewers.inventory import ownership, shown
+from renewers.answering import mailboxes
+from renewers.inventory import answering, ownership, said, shown
 from renewers.inventory.claims import check_claim
 from renewers.inventory.finding import find_lineage, find_owner, find_tracked
 from renewers.inventory.ownership import Ownership, owner_of, owners_of
@@ -63,6 +64,7 @@ def add(lifecycle: Lifecycle, caller: Caller, plan: OwnerPlan) -> Owner:
         is_first = tx.execute(select(col(Owner.id)).limit(1)).first() is None
         is_fallback = plan.is_fallback or is_first
         if is_fallback:
+            answering.start_over(tx)
             _no_fallback(tx)
         tx.execute(insert(Owner).values(**made, is_fallback=is_fallback))
         log.append(tx, "owner-added", plan.name, caller.identity, **values, is_fallback=is_fallback)
@@ -87,9 +89,11 @@ def change(lifecycle: Lifecycle, caller: Caller, name: str, alter: Callable[[Own
         if row.is_fallback and not plan.is_fallback:
             raise _is_fallback(row.name)
         if plan.is_fallback and not row.is_fallback:
+            answering.start_over(tx)
             _no_fallback(tx)
         tx.execute(update(Owner).where(col(Owner.id) == row.id).values(**values, is_fallback=plan.is_fallback))
         if plan != before:
+            mailboxes.left(tx, (before.email, *before.escalation))
             log.append(
                 tx, "owner-changed", plan.name, caller.identity, **values, was=row.name, fallback=plan.is_fallback
             )
@@ -112,9 +116,11 @@ def remove(lifecycle: Lifecycle, caller: Caller, name: str, *, heir: str | None 
             to = find_owner(tx.connection, heir)
             if to.id == row.id:
                 raise BadRequest("an owner cannot be its own heir", code="bad-owner")
+            answering.inherit(tx, row.id, to.id)
             for table in (Tracked, Lineage, OwnerClaim, Consumer, Alarm):
                 tx.execute(update(table).where(col(table.owner_id) == row.id).values(owner_id=to.id))
         tx.execute(delete(Owner).where(col(Owner.id) == row.id))
+        mailboxes.left(tx, mailboxes.addresses_of(row))
         log.append(tx, "owner-removed", row.name, caller.identity, heir=heir)
 
     lifecycle.store.write(unit)
@@ -148,6 +154,7 @@ def claim(lifecycle: Lifecycle, caller: Caller, name: str, kind: str, pattern: s
         if found is not None and found.owner_id != owner.id:
             raise Conflict(f"{text} is claimed by {found.name}", code="claimed-already", hint="release it there first")
         if found is None:
+            answering.start_over(tx)
             tx.execute(insert(OwnerClaim).values(kind=checked.value, pattern=text, owner_id=owner.id))
             log.append(tx, "claim-added", owner.name, caller.identity, kind=checked.value, pattern=text)
         return text
@@ -163,7 +170,11 @@ def release(lifecycle: Lifecycle, caller: Caller, name: str, kind: str, pattern:
     def unit(tx: Transaction) -> bool:
         owner = find_owner(tx.connection, name)
         of = col(OwnerClaim.kind) == checked.value, col(OwnerClaim.pattern) == text
-        gone = tx.execute(delete(OwnerClaim).where(*of, col(OwnerClaim.owner_id) == owner.id)).rowcount
+        theirs = (*of, col(OwnerClaim.owner_id) == owner.id)
+        if tx.execute(select(OwnerClaim).where(*theirs)).first() is None:
+            return False
+        answering.start_over(tx)
+        gone = tx.execute(delete(OwnerClaim).where(*theirs)).rowcount
         if gone:
             log.append(tx, "claim-released", owner.name, caller.identity, kind=checked.value, pattern=text)
         return gone > 0
@@ -197,9 +208,15 @@ def assign(
         else:
             table, row = Tracked, find_tracked(tx.connection, tracked or "")
         to_id = None if to is None else to.id
-        if row.owner_id == to_id:
+        was_refused = said.taken(tx, f"{'tracked' if lineage is None else 'lineage'}:{row.id}")
+        if row.owner_id == to_id and not was_refused:
             return
+        answering.hold(tx)
         tx.execute(update(table).where(col(table.id) == row.id).values(owner_id=to_id))
+        if lineage is not None:
+            answering.settle_lineage(tx, row.id)
+        else:
+            answering.settle(tx, [row.id])
         subject = row.name if lineage is not None else row.identity
         log.append(tx, "owner-assigned", subject, caller.identity, owner=owner, owner_id=to_id, was=row.owner_id)
 
