@@ -47,6 +47,11 @@ def addresses_of(owner: Any) -> tuple[str, ...]:
     return (owner.email, *json.loads(owner.escalation or "[]"))
 
 
+def is_of(owner: Any, address: str) -> bool:
+    """Whether an address is one of an owner's."""
+    return key_of(address) in map(key_of, addresses_of(owner))
+
+
 def key_of(address: str) -> str:
     """What an address is remembered under: mail systems do not tell capitals apart, whatever RFC 5321 allows."""
     return address.strip().lower()
