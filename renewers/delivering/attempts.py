@@ -144,7 +144,8 @@ def record_failure(tx: Transaction, claim: Claim, attempt: Attempt) -> None:
     message = f"{found.name} does not get the certificate of {lineage.name} ({attempt.shown_as}): {attempt.reason}"
     severity = "critical" if attempt.is_broken else "error"
     hint = "it is tried again by itself until it is there"
-    alarms.raise_alarm(tx, Trouble(ALARM, found.name, severity, message, hint, lineage.owner_id, since))
+    trouble = Trouble(ALARM, found.name, severity, message, hint, lineage.owner_id, since, lineage_id=lineage.id)
+    alarms.raise_alarm(tx, trouble)
 
 
 def next_rank(tx: Transaction, lineage_id: int, *, at_once: bool = False) -> bool:

@@ -46,7 +46,8 @@ def weigh_seen(
     message = f"{endpoint.place} does not serve what was issued for {lineage.name}, but the one with {tracked.identity}"
     hint = "bring the issued one there, or see who put another one in its place"
     owner_id = lineage.owner_id or tracked.owner_id
-    alarms.raise_alarm(tx, Trouble(NOT_ISSUED, endpoint.place, "error", message, hint, owner_id, since))
+    about = {"lineage_id": lineage.id, "tracked_id": tracked.id}
+    alarms.raise_alarm(tx, Trouble(NOT_ISSUED, endpoint.place, "error", message, hint, owner_id, since, **about))
 
 
 def weigh_missed(tx: Transaction, endpoint_id: int, failures: int) -> None:

@@ -142,9 +142,8 @@ def about_alarm(kind: str, subject: str, since: int) -> str:
 def _note_failing(tx: Transaction, trouble: Any, since: int) -> None:
     """Renewal fails, and by now that is urgent: the thresholds of the certificate say the same. Told once, as these."""
     now = clock.timestamp()
-    names = _STAGES.get(trouble.severity, ())
-    row = _about_alarm(trouble, since, "", IMMEDIATE)
-    _put(tx, [{**row, "about": f"tracked:{trouble.tracked_id}", "threshold": name, "crossed_at": now} for name in names])
+    row = {**_about_alarm(trouble, since, "", IMMEDIATE), "about": f"tracked:{trouble.tracked_id}", "crossed_at": now}
+    _put(tx, [{**row, "threshold": name} for name in _STAGES.get(trouble.severity, ())])
 
 
 def _about_tracked(one: Looked, threshold: Threshold, now: int) -> dict[str, Any]:
@@ -234,4 +233,3 @@ def _say(tx: Transaction, one: Looked, threshold: Threshold) -> None:
     details = {"threshold": threshold.name, "not_after": one.row.not_after, "owner": said.owner_id}
     severity = "critical" if threshold.name in thresholds.CRITICAL else said.severity
     events.record(tx, "threshold-crossed", one.row.identity, said.message, severity=severity, hint=said.hint, **details)
-

@@ -92,4 +92,6 @@ def _say(tx: Transaction, found: Situation, error: Exception, result: Failed, *,
     hint = getattr(error, "hint", None) or "certwright renew now, once the cause is mended"
     severity = "error" if is_final and severity == "warning" else severity
     kind = STOPPED if is_final else FAILING
-    alarms.raise_alarm(tx, Trouble(kind, lineage.name, severity, message, hint, lineage.owner_id, result.since))
+    about = {"lineage_id": lineage.id, "tracked_id": lineage.current_id}
+    trouble = Trouble(kind, lineage.name, severity, message, hint, lineage.owner_id, result.since, **about)
+    alarms.raise_alarm(tx, trouble)

@@ -20,6 +20,7 @@ from ca.store import Transaction
 from renewers import work
 from renewers.issuers import SuggestsWindow, Window
 from renewers.lifecycle import Lifecycle
+from renewers.mailing import crossings
 from renewers.models import Lineage, Renewal, TrackedContent
 from renewers.renewing import planning
 from renewers.renewing.planning import Situation
@@ -80,6 +81,7 @@ def _keep(tx: Transaction, found: Situation, window: Window | None, moment: int)
         details: dict[str, Any] = {"explanation": explanation, "start": start, "end": end}
         events.record(tx, "renewal-urged", lineage.name, message, severity="warning", **details)
         log.append(tx, "renewal-urged", lineage.name, BY, **details)
+        crossings.note_urged(tx, lineage, explanation)
     return True
 
 

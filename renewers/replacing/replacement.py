@@ -25,7 +25,7 @@ from renewers import work
 from renewers.lifecycle import Lifecycle
 from renewers.models import Replacement, ReplacementItem, Tracked
 from renewers.plain import one_line
-from renewers.replacing import listing, others, plans, revoking, selection, settling, turns, underway
+from renewers.replacing import affected, listing, others, plans, revoking, selection, settling, turns, underway
 from renewers.replacing.order import OTHERS
 from renewers.replacing.plans import LONGEST_REASON, ReplacementPlan
 from renewers.replacing.underway import (
@@ -135,6 +135,7 @@ def replace(lifecycle: Lifecycle, claim: Claim) -> None:
             lifecycle.store.write(lambda tx: work.settle(tx, claim, again_at=clock.timestamp() + SOON))
             return
         replacing = listing.write_down(lifecycle, claim, replacing)
+    replacing = affected.tell(lifecycle, claim, replacing)
 
     # 2. What has come to its end, was replaced, is seen everywhere.
     moved = settling.settle(lifecycle, claim, replacing)

@@ -1,0 +1,98 @@
+"""When each owner's regular letters are due next: one row an owner, looked for by its time.
+
+An owner that was added gets its row at the next look; one whose time zone was changed, or a policy with another hour,
+counts from the letter after. A clock that was far ahead for a while does not silence anybody: what is due further ahead
+than it can be is planned anew. The moments themselves are `schedule.py`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import insert, or_, select, update
+from sqlmodel import col
+
+from ca import clock
+from ca.store import Transaction
+from renewers.lifecycle import Lifecycle, MailPolicy
+from renewers.mailing import schedule
+from renewers.mailing.schedule import DAY, WEEK
+from renewers.models import Owner, OwnerMail
+
+PAGE = 500
+SLACK = 3600
+"""Seconds that a due moment may be further ahead than its period: a clock is put back in autumn."""
+
+
+@dataclass(frozen=True, slots=True)
+class Due:
+    """An owner whose regular letter is due, and for which moment."""
+
+    owner: Owner
+    at: int
+
+
+def enrol(lifecycle: Lifecycle) -> int:
+    """Plan the first regular letters of owners that have none planned; returns how many these are."""
+    now, policy = clock.timestamp(), lifecycle.mail
+    ahead = or_(
+        col(OwnerMail.owner_id).is_(None),
+        col(OwnerMail.digest_due) > now + WEEK + SLACK,
+        col(OwnerMail.daily_due) > now + DAY + SLACK,
+    )
+    query = select(Owner).outerjoin(OwnerMail, col(OwnerMail.owner_id) == col(Owner.id)).where(ahead).limit(PAGE)
+    with lifecycle.store.read() as connection:
+        owners = connection.execute(query).all()
+    if owners:
+        lifecycle.store.write(lambda tx: _plan(tx, owners, policy, now))
+    return len(owners)
+
+
+def due(lifecycle: Lifecycle, column: str) -> list[Due]:
+    """Owners whose `digest_due` or `daily_due` has come, the longest due first: a page of them."""
+    at = col(getattr(OwnerMail, column))
+    query = select(Owner, at.label("at")).join(OwnerMail, col(OwnerMail.owner_id) == col(Owner.id))
+    query = query.where(at <= clock.timestamp()).order_by(at).limit(PAGE)
+    with lifecycle.store.read() as connection:
+        rows = connection.execute(query).all()
+    return [Due(Owner(**{name: row._mapping[name] for name in Owner.model_fields}), row.at) for row in rows]
+
+
+def move_on(tx: Transaction, policy: MailPolicy, due: Due, column: str) -> bool:
+    """Plan the next one. False if somebody else has done so: then this one is theirs to write."""
+    of_it = col(OwnerMail.owner_id) == due.owner.id, col(getattr(OwnerMail, column)) == due.at
+    after = clock.timestamp()
+    following = (_digest if column == "digest_due" else _daily)(policy, due.owner.time_zone, after)
+    return bool(tx.execute(update(OwnerMail).where(*of_it).values({column: following})).rowcount)
+
+
+def moved(tx: Transaction, policy: MailPolicy, owner_id: int, time_zone: str) -> None:
+    """An owner lives by another clock from now on: the letters that were due next move to the nearest hour there."""
+    now, of_it = clock.timestamp(), col(OwnerMail.owner_id) == owner_id
+    row = tx.execute(select(OwnerMail).where(of_it).with_for_update()).first()
+    if row is not None:
+        digest = _digest(policy, time_zone, max(now, row.digest_due - WEEK // 2))
+        daily = _daily(policy, time_zone, max(now, row.daily_due - DAY // 2))
+        tx.execute(update(OwnerMail).where(of_it).values(digest_due=digest, daily_due=daily))
+
+
+def _plan(tx: Transaction, owners: Sequence[Any], policy: MailPolicy, now: int) -> None:
+    for owner in owners:
+        values = _values(policy, owner.time_zone, now)
+        done = tx.execute(update(OwnerMail).where(col(OwnerMail.owner_id) == owner.id).values(**values)).rowcount
+        if not done:
+            tx.execute(insert(OwnerMail).values(owner_id=owner.id, **values))
+
+
+def _values(policy: MailPolicy, time_zone: str, now: int) -> Mapping[str, int]:
+    return {"digest_due": _digest(policy, time_zone, now), "daily_due": _daily(policy, time_zone, now)}
+
+
+def _digest(policy: MailPolicy, time_zone: str, after: int) -> int:
+    return schedule.next_weekly(time_zone, policy.digest_day, policy.digest_hour, after)
+
+
+def _daily(policy: MailPolicy, time_zone: str, after: int) -> int:
+    return schedule.next_daily(time_zone, policy.digest_hour, after)
