@@ -8,10 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from functools import cache, partial
-from hashlib import sha256
 from pathlib import Path
-from socket import gethostname
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from ca.errors import Misconfigured
 from ca.installation import Installation
@@ -20,24 +18,22 @@ from ca.keys.algorithms import KeyType
 from ca.keys.passphrase import find_passphrase
 from ca.keys.sealed import Sealer
 from ca.keys.software import SoftwareKeyStore
-from pki.distribution_settings import BrokerSettings
+from pki.brokers import broker
 from pki.lifecycle_settings import AcmeSettings, SolverSettings, WebhookSettings
+from pki.mail_settings import MailSettings
 from pki.secret_files import read_secret
 from pki.settings import KeySettings, Settings
 from renewers.issuers import Issuer, budget
 from renewers.issuers.internal import InternalIssuer
 from renewers.lifecycle import MakePublisher
+from renewers.mailers import Mailer
+from renewers.mailers.envelope import unsigned
 from renewers.notifiers import Notifier
 from renewers.publishers import Publisher
 from renewers.publishers.files import make_files
 from renewers.publishers.pull import make_pull
 from renewers.solvers import Solver
 from renewers.solvers.zoned import Zoned
-
-if TYPE_CHECKING:
-    from renewers.brokers import Broker
-    from renewers.distribution.reports_mqtt import MqttReports
-    from renewers.lifecycle import Lifecycle
 
 
 def _software(state: Path, settings: KeySettings) -> KeyStore:
@@ -71,22 +67,6 @@ def _mqtt(state: Path, settings: Settings) -> MakePublisher:
     from renewers.publishers.mqtt import make_mqtt
 
     return partial(make_mqtt, brokers={each.name: broker(state, each) for each in settings.places.brokers})
-
-
-def broker(state: Path, settings: BrokerSettings) -> Broker:
-    """An MQTT broker of the settings."""
-    from renewers.brokers import Broker
-
-    return Broker(
-        settings.host,
-        settings.port,
-        _file(state, settings.ca_file),
-        settings.username or None,
-        read_secret(state / settings.password_file) if settings.password_file else None,
-        _file(state, settings.certificate_file),
-        _file(state, settings.key_file),
-        settings.tls,
-    )
 
 
 def _objects(state: Path, settings: Settings) -> MakePublisher:
@@ -158,18 +138,6 @@ EXTRAS = {"objects": "s3"}
 """The extra that brings a publisher's library, where it has another name."""
 
 
-def reports(state: Path, settings: Settings, lifecycle: Lifecycle) -> list[MqttReports]:
-    """Those who listen for acknowledgements at brokers, not started yet."""
-    listening = [each for each in settings.places.brokers if each.reports]
-    if not listening:
-        return []
-    from renewers.distribution.reports_mqtt import MqttReports
-
-    # This process's own at each broker, and the same after a restart: two that shared one would cut each other off.
-    session = f"certwright-{sha256(f'{gethostname()}:{state.resolve()}'.encode()).hexdigest()[:16]}"
-    return [MqttReports(lifecycle, each.name, broker(state, each), each.reports, session=session) for each in listening]
-
-
 LIMITS: Mapping[str, tuple[budget.Limit, ...]] = {
     "letsencrypt": budget.LETS_ENCRYPT,
     "none": (),
@@ -228,6 +196,32 @@ def solvers(state: Path, settings: SolverSettings) -> list[Solver]:
     if settings.dns_persist:
         found.append(DnsPersist01(zones, writers))
     return found
+
+
+def mailer(state: Path, settings: MailSettings) -> Mailer | None:
+    """How mail leaves: over a server, into a directory, or not at all."""
+    if settings.directory:
+        from renewers.mailers.eml import EmlMailer
+
+        return EmlMailer(state / settings.directory, _signing(state, settings))
+    if not settings.server:
+        return None
+    from renewers.mailers.server import Server
+    from renewers.mailers.smtp import SmtpMailer
+
+    password = read_secret(state / settings.password_file) if settings.password_file else None
+    trusted = _file(state, settings.ca_file)
+    server = Server(*_place(settings.server), settings.security, trusted, settings.username, password)
+    return SmtpMailer(server, _signing(state, settings))
+
+
+def _signing(state: Path, settings: MailSettings) -> Callable[[bytes], bytes]:
+    if not settings.dkim_domain:
+        return unsigned
+    from renewers.mailers.dkim import DkimSigner
+
+    key = read_secret(state / settings.dkim_key_file)
+    return DkimSigner(settings.dkim_domain, settings.dkim_selector, key).signed
 
 
 def webhook(state: Path, settings: WebhookSettings) -> Notifier:

@@ -25,9 +25,10 @@ from ca.store import Store
 from pki import catalog
 from pki.lifecycle_metrics import LifecycleMetrics
 from pki.lifecycle_settings import WindowSettings
+from pki.mail_settings import MailSettings
 from pki.settings import Settings
 from renewers.issuers import Issuer
-from renewers.lifecycle import Lifecycle, Policy
+from renewers.lifecycle import Lifecycle, MailPolicy, Policy
 from renewers.timing.windows import Window
 
 SEALER_SALT = "sealer-salt"
@@ -49,6 +50,8 @@ def make_lifecycle(state: Path, settings: Settings, installation: Installation, 
         publishers={name: catalog.publisher(name, state, settings) for name in catalog.PUBLISHERS},
         notifiers={each.name: catalog.webhook(state, each) for each in settings.events.webhooks},
         policy=policy,
+        mailer=catalog.mailer(state, settings.mail),
+        mail=_mail(settings.mail),
         count=metrics.count,
         measure=metrics.measured,
         trust_domain=settings.variables["trust_domain"],
@@ -86,6 +89,19 @@ def _policy(settings: Settings) -> Policy:
         patience=int(renewals.patience.total_seconds()),
         probe_every=int(settings.consumers.probe_every.total_seconds()),
         canary_every=int(settings.consumers.canary_every.total_seconds()),
+    )
+
+
+def _mail(settings: MailSettings) -> MailPolicy:
+    return MailPolicy(
+        sender=settings.sender,
+        bounces_to=settings.bounces_to,
+        reply_to=settings.reply_to,
+        link_url=settings.link_url.rstrip("/"),
+        digest_day=DAYS.index(settings.digest_day),
+        digest_hour=settings.digest_hour,
+        when_healthy=settings.when_healthy,
+        keep=int(settings.keep.total_seconds()),
     )
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from datetime import timedelta
-from email.utils import parseaddr
+from email.utils import getaddresses, parseaddr
 from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field, field_validator, model_validator
@@ -14,6 +14,7 @@ from ca.errors import BadRequest
 from ca.profiles.config import Duration
 from ca.x509 import names
 from ca.x509.names import Kind
+from pki.addresses import DnsName
 from pki.lifecycle_settings import Day, OutwardUrl, Table, Word
 
 
@@ -24,8 +25,20 @@ def _address(text: str) -> str:
         raise ValueError(error.message) from None
 
 
+def _server(text: str) -> str:
+    host, _, port = text.rpartition(":")
+    try:
+        is_host = names.guess(host.strip("[]")).kind in (Kind.DNS, Kind.IP)
+    except BadRequest:
+        is_host = False
+    if text and not (is_host and port.isascii() and port.isdecimal() and 0 < int(port) < 65536):
+        raise ValueError(f"{text!r} is not a mail server such as mail.example.org:587")
+    return text
+
+
 def _mailbox(text: str) -> str:
-    name, address = parseaddr(text)
+    found = getaddresses([text])
+    name, address = found[0] if len(found) == 1 else ("", "")
     if not text.isprintable() or not address or not re.fullmatch(r"[ -~]{0,100}", name):
         raise ValueError(f"{text!r} is not a mailbox such as Certwright <certwright@example.org>")
     _address(address)
@@ -39,7 +52,7 @@ MailAddress = Annotated[str, AfterValidator(_address)]
 class MailSettings(Table):
     """How owners are written to."""
 
-    server: str = Field(default="", pattern=r"^$|^[A-Za-z0-9.:\[\]-]+:[0-9]{1,5}$")
+    server: Annotated[str, AfterValidator(_server)] = ""
     security: Literal["starttls", "tls", "none"] = "starttls"
     username: str = ""
     password_file: str = ""
@@ -53,8 +66,8 @@ class MailSettings(Table):
     digest_hour: int = Field(default=9, ge=0, le=23)
     when_healthy: Literal["always", "monthly", "never"] = "monthly"
     monthly_to: list[MailAddress] = Field(default=[])
-    dkim_domain: str = ""
-    dkim_selector: str = ""
+    dkim_domain: DnsName | Literal[""] = ""
+    dkim_selector: str = Field(default="", pattern=r"^$|^[A-Za-z0-9]([A-Za-z0-9.-]{0,61}[A-Za-z0-9])?$")
     dkim_key_file: str = ""
     keep: Duration = timedelta(days=400)
 
@@ -64,10 +77,15 @@ class MailSettings(Table):
             raise ValueError("mail goes to a server or into a directory, not both")
         if self.security == "none" and self.server and not _is_here(self.server):
             raise ValueError("mail without TLS is for addresses of this machine alone")
-        if self.username and not self.password_file:
-            raise ValueError("mail.username needs mail.password_file")
+        if bool(self.username) != bool(self.password_file):
+            raise ValueError("mail.username and mail.password_file need each other")
+        if self.username and self.security == "none":
+            raise ValueError("no password goes out without TLS")
         if len({bool(self.dkim_domain), bool(self.dkim_selector), bool(self.dkim_key_file)}) != 1:
             raise ValueError("DKIM needs a domain, a selector and a key file, all three")
+        sender = parseaddr(self.sender)[1].rpartition("@")[2].lower()
+        if self.dkim_domain and not f".{sender}".endswith(f".{self.dkim_domain}"):  # RFC 7489 section 3.1.1
+            raise ValueError(f"a signature of {self.dkim_domain} says nothing about mail from {sender}")
         return self
 
 

@@ -116,6 +116,8 @@ class Product(AbstractContextManager["Product"]):
 
     def close(self) -> None:
         """Let go of everything."""
+        if self.lifecycle.mailer is not None:
+            self.lifecycle.mailer.close()
         self.installation.store.close()
         self._lock.release()
 

@@ -16,7 +16,7 @@ from ca.authority import State
 from ca.errors import CertwrightError
 from ca.specimen import lint_profile
 from ca.x509.deeplint import deep_lint, is_available
-from pki import catalog
+from pki import brokers
 from pki.beats import Beat
 from pki.lifecycle_schedule import LIFECYCLE_BEATS, make_runner, publish
 from pki.logs import logger
@@ -118,7 +118,7 @@ class Schedule:
     def __init__(self, product: Product, extra: tuple[Beat, ...] = ()) -> None:
         self._product = product
         self._runner = make_runner(product)
-        self._reports = catalog.reports(product.state, product.settings, product.lifecycle)
+        self._reports = brokers.reports(product.state, product.settings, product.lifecycle)
         publishing = Beat("publish", 1, self._publish)
         renewing = Beat("renew", 1, lambda _product: self._tick())
         self._work = (publishing, *BEATS, *LIFECYCLE_BEATS, renewing, *extra)

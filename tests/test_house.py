@@ -223,7 +223,8 @@ def test_opening_an_installation_loads_no_way_out() -> None:
     )
     loaded = set(done.stdout.split())
     assert {"pki", "renewers", "ca"} <= loaded
-    assert loaded & {"acme", "josepy", "requests", "OpenSSL", "lexicon", "dns", "fastapi", "uvicorn"} == set()
+    ways_out = {"acme", "josepy", "requests", "OpenSSL", "lexicon", "dns", "fastapi", "uvicorn", "smtplib"}
+    assert loaded & ways_out == set()
 
 
 WATCHED = """
@@ -360,7 +361,14 @@ def test_durations_may_be_measured() -> None:
 
 # One list of implementations.
 
-PORTS = ("ca.keys", "renewers.issuers", "renewers.solvers", "renewers.publishers", "renewers.notifiers")
+PORTS = (
+    "ca.keys",
+    "renewers.issuers",
+    "renewers.solvers",
+    "renewers.publishers",
+    "renewers.notifiers",
+    "renewers.mailers",
+)
 
 
 def adapters() -> list[str]:
@@ -556,7 +564,7 @@ def test_a_decision_is_never_changed() -> None:
 
 
 def test_private_keys_sign_in_a_handful_of_places() -> None:
-    """Certificates, lists, a root's own, ledger heads, publications, requests of who holds a key, what none trusts."""
+    """Certificates, lists, a root's own, ledger heads, publications, requests, mail, what none trusts."""
     assert _callers("sign") == {
         "ca.signing.seal_list",
         "ca.founding.self_signed",
@@ -566,6 +574,7 @@ def test_private_keys_sign_in_a_handful_of_places() -> None:
         "ca.signing.seal",
         "ca.x509.request.make_request",
         "renewers.issuers.memory.MemoryIssuer._sign",
+        "renewers.mailers.dkim.DkimSigner._sign",
         "renewers.solvers.tls_alpn01._certificate",
     }
 

@@ -7,6 +7,7 @@ A message is always 7-bit: any server takes it, and a signature survives a relay
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from email.message import EmailMessage
 from email.policy import SMTP
 from email.utils import getaddresses, parseaddr
@@ -21,6 +22,10 @@ WIRE = SMTP.clone(cte_type="7bit")
 """How messages become bytes: CRLF, and nothing above 7 bits."""
 LINE = 998
 """Longest line without its end, RFC 5321 section 4.5.3.1.6."""
+ENVELOPE_ID = 100
+"""Longest ENVID, RFC 3461 section 4.4."""
+Signed = Callable[[bytes], bytes]
+"""Puts a signature in front of a message's bytes, or does nothing."""
 NEEDED = ("From", "To", "Date", "Message-ID")
 FORBIDDEN = ("Cc", "Bcc", "Resent-To", "Resent-Cc", "Resent-Bcc")
 
@@ -56,6 +61,27 @@ def bytes_of(message: EmailMessage) -> bytes:
         raise Defect("a message is not lines of ASCII")
     if any(len(line) > LINE for line in raw.split(b"\r\n")):
         raise Defect("a message has a line that is too long to be sent")
+    return raw
+
+
+def on_return(outgoing: Outgoing) -> list[str]:
+    """For MAIL, of a server that offers DSN (RFC 3461): a report of failure has the Message-ID, and no text of ours."""
+    name = xtext(str(outgoing.message["Message-ID"]).strip().strip("<>"))
+    return ["RET=HDRS", *([f"ENVID={name}"] if len(name) <= ENVELOPE_ID else [])]
+
+
+def on_failure(outgoing: Outgoing) -> list[str]:
+    """For RCPT: a report if it cannot be delivered, and none otherwise; to whom it was sent, whoever forwards it."""
+    return ["NOTIFY=FAILURE", f"ORCPT=rfc822;{xtext(outgoing.recipient)}"]
+
+
+def xtext(text: str) -> str:
+    """RFC 3461 section 4: printable ASCII but for `+` and `=`, which stand in hex like all else."""
+    return "".join(chr(c) if 33 <= c <= 126 and chr(c) not in "+=" else f"+{c:02X}" for c in text.encode())
+
+
+def unsigned(raw: bytes) -> bytes:
+    """The message as it is: there is no signature."""
     return raw
 
 

@@ -125,9 +125,35 @@ def test_every_setting_can_come_from_the_environment(monkeypatch: pytest.MonkeyP
         "log.level": "debug",
         "crl.refresh": "5h",
         "crl.backdate": "5h",
+        "mail.server": "mail.example.org:587",
+        "mail.security": "tls",
+        "mail.username": "certwright",
+        "mail.password_file": "mail-password",
+        "mail.ca_file": "roots.pem",
+        "mail.directory": "letters",
+        "mail.sender": "PKI <pki@mail.example.org>",
+        "mail.reply_to": "pki@example.org",
+        "mail.bounces_to": "bounces@example.org",
+        "mail.link_url": "https://ca.example.org:8443",
+        "mail.digest_day": "fri",
+        "mail.digest_hour": 7,
+        "mail.when_healthy": "never",
+        "mail.monthly_to": ["ada@example.org"],
+        "mail.dkim_domain": "example.org",
+        "mail.dkim_selector": "pki1",
+        "mail.dkim_key_file": "dkim.pem",
+        "dashboard.oidc": [
+            {
+                "name": "corp",
+                "issuer": "https://login.example.org",
+                "client_id": "certwright",
+                "roles": [{"value": "pki", "role": "operator"}],
+            }
+        ],
     }.get(key, "5d" if isinstance(default, timedelta) else 2048)
     text = other if isinstance(other, str) else json.dumps(other)
-    monkeypatch.setenv(f"CERTWRIGHT_{section.upper()}__{name.upper()}", text)
+    for variable, value in {**TOGETHER.get(key, {}), key: text}.items():
+        monkeypatch.setenv(f"CERTWRIGHT_{variable.replace('.', '__').upper()}", value)
     found = getattr(getattr(make_settings(copy.deepcopy(SHIPPED)), section), name)
     if isinstance(default, timedelta):
         assert found == parse_duration(text)
@@ -136,6 +162,20 @@ def test_every_setting_can_come_from_the_environment(monkeypatch: pytest.MonkeyP
     else:
         assert plain(found) == other
     assert key == "keys.store" or found != default
+
+
+DKIM = {
+    "mail.sender": "pki@mail.example.org",
+    "mail.dkim_domain": "example.org",
+    "mail.dkim_selector": "x",
+    "mail.dkim_key_file": "x",
+}
+TOGETHER = {
+    "mail.username": {"mail.password_file": "x"},
+    "mail.password_file": {"mail.username": "x"},
+    **dict.fromkeys(("mail.dkim_domain", "mail.dkim_selector", "mail.dkim_key_file"), DKIM),
+}
+"""Settings that are refused without others."""
 
 
 def test_the_environment_changes_one_thing(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -190,6 +230,16 @@ WRONG = {
     "a level that is none": ("log.level", "loud", "log.level"),
     "a role that none can have": ("identity.certificates", [{**GRANT, "role": "holder"}], "identity.certificates"),
     "a role that does not exist": ("identity.certificates", [{**GRANT, "role": "root"}], "identity.certificates"),
+    "a mail server without a port": ("mail.server", "mail.example.org", "mail.server"),
+    "a mail server whose port is none": ("mail.server", "mail.example.org:70000", "mail.server"),
+    "a mail server that is a URL": ("mail.server", "smtps://mail.example.org:465", "mail.server"),
+    "a mail server that is two lines": ("mail.server", "mail.example.org\r\nQUIT:25", "mail.server"),
+    "mail in the clear": ("mail.security", "plain", "mail.security"),
+    "a sender that is none": ("mail.sender", "Certwright", "mail.sender"),
+    "a sender that adds a header": ("mail.sender", "C <c@example.org>\r\nBcc: x@example.org", "mail.sender"),
+    "a sender who is two": ("mail.sender", "a@example.org, b@example.org", "mail.sender"),
+    "a selector that leads elsewhere": ("mail.dkim_selector", "x._domainkey", "mail.dkim_selector"),
+    "a digest at no hour": ("mail.digest_hour", 24, "mail.digest_hour"),
     "half a grant": ("identity.certificates", [{"profile": "client"}], "identity.certificates"),
     "a grant with more": ("identity.certificates", [{**GRANT, "until": "1d"}], "identity.certificates"),
 }  # fmt: skip
@@ -241,6 +291,36 @@ def test_a_setting_that_cannot_work_is_refused(key: str, value: object) -> None:
     """What would stop the server, or everybody who checks a CRL, later on is refused when it is read."""
     with pytest.raises(Misconfigured, match=key):
         make_settings(changed(key, value))
+
+
+@pytest.mark.parametrize(
+    ("values", "why"),
+    [
+        ({"server": "mail.example:25", "directory": "letters"}, "not both"),
+        ({"server": "mail.example:25", "security": "none"}, "without TLS"),
+        ({"server": "192.0.2.1:25", "security": "none"}, "without TLS"),
+        ({"server": "127.0.0.1:25", "security": "none", "username": "a", "password_file": "b"}, "no password"),
+        ({"server": "mail.example:25", "username": "a"}, "need each other"),
+        ({"server": "mail.example:25", "password_file": "b"}, "need each other"),
+        ({"dkim_domain": "example.org"}, "all three"),
+        ({**DKIM, "sender": "pki@example.com"}, "says nothing about"),
+        ({**DKIM, "sender": "pki@notexample.org"}, "says nothing about"),
+    ],
+)
+def test_settings_of_mail_fit_together(values: dict[str, Any], why: str) -> None:
+    """What would send a password or a letter in the clear, or sign for nobody, is refused before there is a letter."""
+    made = copy.deepcopy(SHIPPED)
+    made["mail"] |= {name.removeprefix("mail."): value for name, value in values.items()}
+    with pytest.raises(Misconfigured, match=why):
+        make_settings(made)
+
+
+def test_mail_in_the_clear_stays_on_this_machine() -> None:
+    """A server on loopback may be spoken to without TLS."""
+    for server in ("127.0.0.1:25", "localhost:25", "[::1]:25"):
+        content = changed("mail.server", server)
+        content["mail"]["security"] = "none"
+        assert make_settings(content).mail.server == server
 
 
 @pytest.mark.parametrize(
