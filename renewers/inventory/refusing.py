@@ -49,6 +49,7 @@ def left(tx: Transaction, lineage_id: int) -> None:
     """A lineage goes and its certificates stay: what was refused with it stays refused."""
     refused = tx.execute(select(Refused).where(col(Refused.about) == f"lineage:{lineage_id}")).first()
     if refused is not None:
+        answering.start_over(tx)
         open_ = col(Tracked.lineage_id) == lineage_id, col(Tracked.replaced_by).is_(None)
         for row in tx.execute(select(Tracked).where(*open_)).all():
             values = {**refused._mapping, "about": f"tracked:{row.id}", "subject": row.identity}

@@ -18,7 +18,7 @@ from ca import clock
 from ca.errors import BadRequest, Conflict, NotFound
 from ca.store import Store, Transaction, open_store
 from ca.x509.names import parse
-from renewers.inventory import answering, issued, lineages, own, owners
+from renewers.inventory import answering, issued, lineages, own, owners, refusing
 from renewers.inventory.facts import Facts
 from renewers.inventory.lineages import LineagePlan
 from renewers.inventory.owners import OwnerPlan
@@ -105,6 +105,14 @@ class Changing:
             found = connection.execute(select(col(Tracked.identity)).order_by(col(Tracked.id))).scalars().all()
         owners.assign(self.life, ADMIN, owner, tracked=found[place % len(found)])
 
+    def refuse(self, place: int) -> None:
+        """An owner says that something is not theirs."""
+        with self.life.store.read() as connection:
+            rows = connection.execute(select(Tracked).order_by(col(Tracked.id))).all()
+            row = rows[place % len(rows)]
+            found = owners_of(connection, [row])[row.id].owner
+        self.life.store.write(lambda tx: refusing.refuse(tx, row, found, "mail:somebody@example.org"))
+
     def track(self, name: str, source: str) -> None:
         """Something is found, imported or renewed."""
         self.serial += 1
@@ -163,6 +171,7 @@ STEP = st.one_of(
     *(st.tuples(st.just(verb), owner, rule) for verb in ("claim", "release")),
     st.tuples(st.just("assign"), maybe, name),
     st.tuples(st.just("assign_one"), maybe, st.integers(0, 9)),
+    st.tuples(st.just("refuse"), st.integers(0, 9)),
     *(st.tuples(st.just(verb), name, source) for verb in ("track", "find_again")),
     st.tuples(st.just("plan"), name, maybe, st.sampled_from(["renewed", "manual"])),
     st.tuples(st.just("plan_no_more"), name),
@@ -300,3 +309,19 @@ def test_a_rule_waits_for_whoever_writes_by_the_old_one(postgresql: str) -> None
     finally:
         first.close()
         second.close()
+
+
+def test_what_was_refused_with_a_lineage_that_goes(store: Store) -> None:
+    """Its newest certificate stays refused; those before it are whose the claims say, and their rows say so."""
+    life = world(store)
+    owners.claim(life, ADMIN, "pay", "name", "dns:*.pay.example")
+    ids = [
+        foreign.tracked(life, foreign.facts("dns:a.pay.example", serial=foreign.numbered(number)), "imported")
+        for number in (1, 2)
+    ]
+    pay = next(row for row in owners.listing(life, ADMIN) if row.name == "pay")
+    store.write(lambda tx: refusing.refuse(tx, tracking.find(store, ids[1]), pay, "mail:pay@example.org"))
+    lineages.remove(life, ADMIN, "a.pay.example")
+    walk_to_the_end(life)
+    assert differing(life) == {}
+    assert [tracking.find(store, id_).is_orphan for id_ in ids] == [False, True]
