@@ -321,6 +321,7 @@ def test_what_was_refused_with_a_lineage_that_goes(store: Store) -> None:
     ]
     pay = next(row for row in owners.listing(life, ADMIN) if row.name == "pay")
     store.write(lambda tx: refusing.refuse(tx, tracking.find(store, ids[1]), pay, "mail:pay@example.org"))
+    walk_to_the_end(life)
     lineages.remove(life, ADMIN, "a.pay.example")
     walk_to_the_end(life)
     assert differing(life) == {}
