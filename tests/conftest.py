@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -10,15 +11,28 @@ import pytest
 from ca.installation import Installation
 from ca.store import Store, open_store
 from tests import rig
-from tests.postgresql import cluster, fresh_database
+from tests.postgresql import Tables, cluster, fresh_database
 
 __all__ = ["fresh_database"]
 
 
+def copied(tables: Path, directory: Path) -> Path:
+    """A copy of an empty database, in a directory."""
+    return Path(shutil.copy(tables, directory / "certwright.db"))
+
+
+@pytest.fixture(scope="session")
+def tables(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An SQLite file with all tables and nothing in them: making them is what takes long."""
+    path = tmp_path_factory.mktemp("tables") / "certwright.db"
+    open_store(f"sqlite:///{path}").close()
+    return path
+
+
 @pytest.fixture
-def store(tmp_path: Path) -> Iterator[Store]:
+def store(tables: Path, tmp_path: Path) -> Iterator[Store]:
     """An empty SQLite store."""
-    opened = open_store(f"sqlite:///{tmp_path}/certwright.db")
+    opened = open_store(f"sqlite:///{copied(tables, tmp_path)}")
     yield opened
     opened.close()
 
@@ -36,12 +50,20 @@ def postgresql() -> Iterator[str]:
         yield url
 
 
+@pytest.fixture(scope="session")
+def databases(postgresql: str) -> Tables:
+    """Empty databases of that cluster, with all tables."""
+    return Tables(postgresql)
+
+
 @pytest.fixture(params=["sqlite", "postgresql"])
-def store_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+def store_url(request: pytest.FixtureRequest, tables: Path, tmp_path: Path) -> Iterator[str]:
     """The URL of an empty database, on each engine in turn."""
     if request.param == "sqlite":
-        return f"sqlite:///{tmp_path}/certwright.db"
-    return fresh_database(request.getfixturevalue("postgresql"))
+        yield f"sqlite:///{copied(tables, tmp_path)}"
+    else:
+        with request.getfixturevalue("databases").lent() as url:
+            yield url
 
 
 @pytest.fixture
