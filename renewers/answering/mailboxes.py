@@ -53,8 +53,9 @@ def is_of(owner: Any, address: str) -> bool:
 
 
 def key_of(address: str) -> str:
-    """What an address is remembered under: mail systems do not tell capitals apart, whatever RFC 5321 allows."""
-    return address.strip().lower()
+    """What an address is remembered under: as owners have it, with a domain in small letters (RFC 5321 section 2.4)."""
+    local, _, domain = address.strip().rpartition("@")
+    return f"{local}@{domain.lower()}"
 
 
 def states(connection: Connection, addresses: Iterable[str]) -> Mapping[str, Mailbox]:
