@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import insert, or_, select, update
+from sqlalchemy import Select, insert, or_, select, update
 from sqlmodel import col
 
 from ca import clock
@@ -53,7 +53,8 @@ def enrol(lifecycle: Lifecycle) -> int:
 def due(lifecycle: Lifecycle, column: str) -> list[Due]:
     """Owners whose `digest_due` or `daily_due` has come, the longest due first: a page of them."""
     at = col(getattr(OwnerMail, column))
-    query = select(Owner, at.label("at")).join(OwnerMail, col(OwnerMail.owner_id) == col(Owner.id))
+    columns: tuple[Any, ...] = (Owner, at.label("at"))
+    query: Select[Any] = select(*columns).join(OwnerMail, col(OwnerMail.owner_id) == col(Owner.id))
     query = query.where(at <= clock.timestamp()).order_by(at).limit(PAGE)
     with lifecycle.store.read() as connection:
         rows = connection.execute(query).all()

@@ -6,7 +6,6 @@ one on the owner's escalation path is told, and when all are dead the fallback o
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -14,8 +13,9 @@ from typing import Any
 from sqlalchemy import Connection, select
 from sqlmodel import col
 
+from renewers.answering import mailboxes
 from renewers.inventory.ownership import owners_of
-from renewers.models import Crossing, Lineage, Mailbox, Owner, Tracked
+from renewers.models import Crossing, Lineage, Owner, Tracked
 
 PAGE = 500
 
@@ -40,9 +40,9 @@ def whose(connection: Connection, crossings: Sequence[Any]) -> dict[int, Owner |
     owners = owners_by_id(connection, (id_ for id_ in named if id_ is not None))
     found: dict[int, Owner | None] = {}
     for row in crossings:
-        lineage = lineages.get(row.lineage_id)
-        if about[row.id] in answers:
-            found[row.id] = answers[about[row.id]].owner
+        lineage, known = lineages.get(row.lineage_id), answers.get(about[row.id] or 0)
+        if known is not None:
+            found[row.id] = known.owner
         else:
             owner_id = row.owner_id if lineage is None else lineage.owner_id
             found[row.id] = owners.get(owner_id) or fallback_of(owners)
@@ -60,43 +60,35 @@ def fallback_of(owners: Mapping[int | None, Owner]) -> Owner | None:
     return next((owner for owner in owners.values() if owner.is_fallback), None)
 
 
-def path_of(owner: Owner) -> tuple[str, ...]:
-    """An owner's mailbox, and those that come after it when nobody does anything."""
-    return (owner.email, *json.loads(owner.escalation or "[]"))
-
-
 def reachable(connection: Connection, owner: Owner, *, step: int = 0) -> Recipient | None:
     """The first mailbox that takes mail, from that step of the owner's path on, then the fallback owner's path."""
     fallback = fallback_of(owners_by_id(connection, ()))
     candidates = list(_candidates(owner, fallback, step))
-    dead = dead_among(connection, [address for address, *_ in candidates])
+    known = mailboxes.states(connection, [address for address, *_ in candidates])
     passed: list[str] = []
     for address, place, reason in candidates:
-        if address not in dead:
+        if not mailboxes.is_dead(known, address):
             return Recipient(address, place, f"{reason}; {_passed(passed)}" if passed else reason)
         passed.append(address)
     return None
 
 
-def dead_among(connection: Connection, addresses: Sequence[str]) -> dict[str, Any]:
-    """The mailboxes of these that mail comes back from, with their rows."""
-    query = select(Mailbox).where(col(Mailbox.address).in_(addresses), col(Mailbox.dead_since).is_not(None))
-    return {row.address: row for row in connection.execute(query)}
-
-
-def unsubscribed_since(connection: Connection, address: str) -> int | None:
-    """When this mailbox asked for no more digests; None if it gets them. What cannot wait it gets all the same."""
-    query = select(col(Mailbox.digests_off_at)).where(col(Mailbox.address) == address)
-    return connection.execute(query).scalar()
+def declines(connection: Connection, address: str) -> bool:
+    """Whether this mailbox wants no digests. What cannot wait it gets all the same."""
+    return not mailboxes.wants_digests(mailboxes.states(connection, [address]), address)
 
 
 def _candidates(owner: Owner, fallback: Owner | None, step: int) -> Iterator[tuple[str, int, str]]:
-    for place, address in enumerate(path_of(owner)):
+    for place, address in enumerate(mailboxes.addresses_of(owner)):
         if place >= step:
             yield address, place, _why(owner, place)
     if fallback is not None and fallback.id != owner.id:
-        for address in path_of(fallback):
-            yield address, len(path_of(owner)), f"{fallback.name} is the fallback owner, and answers for {owner.name}"
+        for address in mailboxes.addresses_of(fallback):
+            yield (
+                address,
+                len(mailboxes.addresses_of(owner)),
+                f"{fallback.name} is the fallback owner, and answers for {owner.name}",
+            )
 
 
 def _why(owner: Owner, place: int) -> str:
@@ -117,7 +109,8 @@ def _current(lineage: Any | None) -> int | None:
 
 
 def _by_id(connection: Connection, table: Any, ids: Iterable[int | None]) -> dict[int | None, Any]:
-    wanted, found = sorted({id_ for id_ in ids if id_ is not None}), {}
+    found: dict[int | None, Any] = {}
+    wanted = sorted({id_ for id_ in ids if id_ is not None})
     for start in range(0, len(wanted), PAGE):
         query = select(table).where(col(table.id).in_(wanted[start : start + PAGE]))
         found |= {row.id: row for row in connection.execute(query)}
