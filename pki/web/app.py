@@ -40,6 +40,8 @@ from pki.web.api import (
 )
 from pki.web.arrivals import Arrivals
 from pki.web.context import identity_of, product_of
+from pki.web.dashboard.errors import on_http_error as on_http_error_of_a_browser
+from pki.web.dashboard.router import ROUTERS as PAGES
 from pki.web.described import REFUSALS, describe, text_of
 from pki.web.direct import Direct
 from pki.web.gate import Gate, PlainPath
@@ -76,6 +78,9 @@ def create_app(product: Product) -> ASGIApp:
         response_class=Response,
         responses=text_of("text/plain"),
     )
+    for pages in PAGES:
+        app.include_router(pages)
+    app.add_exception_handler(HTTPException, on_http_error_of_a_browser)
     fast = Direct(app, {f"{API}/certificates": certificates.issue})
     gate = Gate(PlainPath(fast), app, API, frozenset({OPENAPI}))
     return BodyLimit(gate, product.settings.limits.body_bytes)

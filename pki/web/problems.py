@@ -21,6 +21,8 @@ from ca.tokens import hide_tokens
 from pki.logs import logger
 
 MEDIA_TYPE = "application/problem+json"
+SECRET_PATHS = frozenset({"act", "feeds", "preferences", "sign-in", "unsubscribe"})
+"""Whatever is beneath these proves something by itself."""
 log = logger(__name__)
 
 _STATUS: dict[type[CertwrightError], int] = {
@@ -55,6 +57,22 @@ _TITLES = {
 def status_of(error: CertwrightError) -> int:
     """The HTTP status of one of our errors: that of the nearest class in the tree."""
     return next(_STATUS[kind] for kind in type(error).__mro__ if kind in _STATUS)
+
+
+def title_of(status: int) -> str:
+    """What a status is called, for people."""
+    return _TITLES.get(status, "Refused")
+
+
+def shown(text: str) -> str:
+    """A message as it may leave: no secret that somebody has pasted somewhere is in it."""
+    return hide_tokens(text)
+
+
+def shown_path(path: str) -> str:
+    """A path as it may be logged: who has a link of a letter, or one to sign in with, can use it."""
+    first, _, rest = path.lstrip("/").partition("/")
+    return hide_tokens(f"/{first}/***" if rest and first in SECRET_PATHS else path)
 
 
 def problem(error: CertwrightError) -> Response:
@@ -124,13 +142,13 @@ async def on_any_error(request: Request, error: Exception) -> Response:
 
 
 def _path(request: Request) -> str:
-    return hide_tokens(request.url.path)
+    return shown_path(request.url.path)
 
 
 def _document(status: int, code: str, detail: str) -> dict[str, Any]:
     return {
         "type": f"urn:certwright:problem:{code}",
-        "title": _TITLES.get(status, "Refused"),
+        "title": title_of(status),
         "status": status,
         "code": code,
         "detail": detail,

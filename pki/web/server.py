@@ -17,13 +17,13 @@ import uvloop
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from ca.errors import Unavailable
-from ca.tokens import hide_tokens
 from pki.beats import Beat
 from pki.logs import logger
 from pki.product import Product
 from pki.schedule import Schedule
 from pki.web.app import create_app, create_public_app
 from pki.web.peer import GuardedProtocol, LocalProtocol, TlsProtocol
+from pki.web.problems import shown_path
 from pki.web.tls import ListenerTls
 
 log = logger(__name__)
@@ -117,7 +117,7 @@ def _given_up_in_the_end(app: ASGIApp) -> ASGIApp:
         try:
             await app(scope, receive, send)
         except asyncio.CancelledError:
-            log.info("request-given-up", path=hide_tokens(scope.get("path", "")), reason="the server ends")
+            log.info("request-given-up", path=shown_path(scope.get("path", "")), reason="the server ends")
 
     return call
 

@@ -17,7 +17,7 @@ import signal
 import ssl
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -51,6 +51,7 @@ from ca.x509.bundle import pem_certificate, pem_chain
 from pki.initialise import InitPlan, initialise
 from pki.product import Product
 from pki.web.app import create_app
+from pki.web.dashboard.routes import OpenRoute
 from pki.web.identity import CERTIFICATE, LOCAL
 from renewers.models import (
     Alarm,
@@ -289,20 +290,41 @@ class _Chunks(httpx.AsyncByteStream):
 
 
 def routes(app: Any) -> list[tuple[str, str]]:
-    """Method and full path of everything that an application serves. HEAD goes with GET."""
+    """Method and full path of everything that an application serves to programs. HEAD goes with GET."""
+    return _methods(route for route in _served(app) if not _is_page(route))
+
+
+def page_routes(app: Any) -> list[tuple[str, str]]:
+    """The same of the pages, which are for people and in no description."""
+    return _methods(route for route in _served(app) if _is_page(route))
+
+
+def _methods(found: Iterable[Any]) -> list[tuple[str, str]]:
+    return [
+        (method, re.sub(r"{(\w+):path}", r"{\1}", route.path))  # as the description has it
+        for route in found
+        for method in route.methods
+        if method != "HEAD"
+    ]
+
+
+def _is_page(route: Any) -> bool:
+    return isinstance(getattr(route, "original_route", route), OpenRoute)
+
+
+def _served(app: Any) -> Iterator[Any]:
     inner = app
     while not hasattr(inner, "routes"):
         inner = inner._app
 
-    def found(candidates: Any) -> Iterator[tuple[str, str]]:
+    def found(candidates: Any) -> Iterator[Any]:
         for route in candidates:
             if hasattr(route, "effective_candidates"):
                 yield from found(route.effective_candidates())
             else:
-                path = re.sub(r"{(\w+):path}", r"{\1}", route.path)  # as the description has it
-                yield from ((method, path) for method in route.methods if method != "HEAD")
+                yield route
 
-    return list(found(inner.routes))
+    return found(inner.routes)
 
 
 def csr(*names: str, place: int = 0) -> str:
