@@ -7,9 +7,9 @@ put together when it is sent (`sending.py`). When letters are opened: `opening.p
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Iterable, Sequence
 from email.utils import parseaddr
-from hashlib import sha256
 from typing import Any
 
 from sqlalchemy import ColumnElement, delete, select, update
@@ -50,13 +50,14 @@ def open_letter(
     """Open a letter to one recipient, have it sent, and write down what it tells of; returns its id.
 
     `crossings` are ids of `Crossing`: those that this recipient was told of before are left out. None if nothing is
-    left to say, or if there is a letter of this `key` already: somebody else, or an earlier run, has opened it.
+    left to say, or if there is a letter of this `key` already: somebody else, or an earlier run, has opened it. Nobody
+    can guess its Message-ID: a report that names it comes from where it was sent to (`answering/bounces.py`).
     """
     fresh = _untold_to(tx, recipient, crossings)
     if not fresh and kind not in REGULAR:
         return None
     whose = {"owner_id": owner.id, "recipient": recipient, "step": step, "reason": reason}
-    named = {"key": key, "kind": kind, "message_id": sha256(key.encode()).hexdigest()[:32]}
+    named = {"key": key, "kind": kind, "message_id": secrets.token_hex(16)}
     row = {**named, **whose, "opened_at": clock.timestamp(), "state": OPEN, "subject": "", "rows": 0}
     made = insert(Letter).values(**row).on_conflict_do_nothing(index_elements=["key"]).returning(col(Letter.id))
     letter_id: int | None = tx.execute(made).scalar()

@@ -1,6 +1,7 @@
 """What of a letter still waits for somebody: not acknowledged, not renewed, not over, not another owner's by now.
 
-Asked when a step of escalation has come, and when a letter came back. Nothing here changes anything.
+Asked when a step of escalation has come. Nothing here changes anything. `sorting.py` decides the same about what nobody
+was told of yet.
 """
 
 from __future__ import annotations
@@ -11,28 +12,18 @@ from typing import Any
 from sqlalchemy import Connection, func, select
 from sqlmodel import col
 
-from ca import clock
-from renewers.answering import acknowledged
-from renewers.inventory.succession import ENDED
-from renewers.mailing import recipients, thresholds
-from renewers.mailing.crossings import ACKNOWLEDGED, OVERTAKEN
-from renewers.models import Alarm, Crossing, Endpoint, Letter, Lineage, Replacement, Told, Tracked
-
-DAY = 86400
-SERVED = DAY
-"""What was seen in use so long ago counts as in use."""
+from renewers.mailing import sorting, thresholds
+from renewers.mailing.crossings import OVERTAKEN
+from renewers.models import Alarm, Crossing, Letter, Lineage, Replacement, Told, Tracked
 
 
 def of_letter(connection: Connection, letter: Any) -> list[Any]:
     """The rows of `Crossing` that a letter (a row of `Letter`) told of and that still wait, oldest first."""
     told = select(col(Told.crossing_id)).where(col(Told.letter_id) == letter.id)
-    query = select(Crossing).where(col(Crossing.id).in_(told)).order_by(col(Crossing.id))
-    rows = [row for row in connection.execute(query) if row.state not in (OVERTAKEN, ACKNOWLEDGED)]
-    rows = _not_told_anew(connection, letter, rows)
-    rows = [row for row in rows if _stands(connection, row)]
-    rows = _not_acknowledged(connection, rows)
-    whose = recipients.whose(connection, rows) if rows else {}
-    return [row for row in rows if (owner := whose.get(row.id)) is not None and owner.id == letter.owner_id]
+    query = select(Crossing).where(col(Crossing.id).in_(told), col(Crossing.state) != OVERTAKEN)
+    rows = connection.execute(query.order_by(col(Crossing.id))).all()
+    rows = [row for row in _not_told_anew(connection, letter, rows) if _stands(connection, row)]
+    return sorting.sort(connection, rows).theirs.get(letter.owner_id, []) if rows else []
 
 
 def ends(connection: Connection, rows: Sequence[Any]) -> list[int]:
@@ -56,35 +47,23 @@ def _not_told_anew(connection: Connection, letter: Any, rows: Sequence[Any]) -> 
         .where(col(Letter.id) > letter.id, col(Letter.owner_id) == letter.owner_id)
         .group_by(col(Crossing.about))
     )
-    newest: dict[str, int] = {row[0]: row[1] for row in connection.execute(query)} if abouts else {}
+    newest = {row[0]: row[1] or 0 for row in connection.execute(query)} if abouts else {}
     return [row for row in rows if newest.get(row.about, 0) <= row.id]
 
 
 def _stands(connection: Connection, row: Any) -> bool:
-    """Whether what a crossing is about is still so."""
+    """Whether what a crossing is about is still so, for what is no certificate: an alarm, a wish, a replacement."""
     kind, _, rest = row.about.partition(":")
-    if row.about == f"tracked:{row.tracked_id}":
-        return _is_open(connection, row.tracked_id)
+    if kind == "tracked":
+        return True
     if kind == "urged":
         lineage_id, _, current_id = rest.partition(":")
         current = select(col(Lineage.current_id)).where(col(Lineage.id) == int(lineage_id))
-        return str(connection.execute(current).scalar()) == current_id
+        return bool(str(connection.execute(current).scalar()) == current_id)
     if kind == "replacement":
-        state = select(Replacement).where(col(Replacement.id) == int(rest.partition(":")[0]))
-        found = connection.execute(state).first()
-        return found is not None and found.ended_at is None
+        of_it = col(Replacement.id) == int(rest.partition(":")[0]), col(Replacement.ended_at).is_(None)
+        return connection.execute(select(col(Replacement.id)).where(*of_it)).first() is not None
     return _is_alarming(connection, row.about)
-
-
-def _is_open(connection: Connection, tracked_id: int) -> bool:
-    row = connection.execute(select(Tracked).where(col(Tracked.id) == tracked_id)).first()
-    if row is None:
-        return False
-    if row.replaced_by is None and row.stage != ENDED:
-        return True
-    since = clock.timestamp() - SERVED
-    seen = select(col(Endpoint.id)).where(col(Endpoint.tracked_id) == tracked_id, col(Endpoint.last_seen) >= since)
-    return connection.execute(seen.limit(1)).first() is not None
 
 
 def _is_alarming(connection: Connection, about: str) -> bool:
@@ -94,10 +73,3 @@ def _is_alarming(connection: Connection, about: str) -> bool:
     named = col(Alarm.kind) == kind, col(Alarm.subject) == subject
     found = connection.execute(select(col(Alarm.since)).where(*named)).scalar()
     return found is not None and str(found) == since
-
-
-def _not_acknowledged(connection: Connection, rows: Sequence[Any]) -> list[Any]:
-    """That something has expired, nobody acknowledges away."""
-    about = {row.id: acknowledged.about_of(row) for row in rows if row.tracked_id or row.lineage_id}
-    standing = acknowledged.standing(connection, about.values(), clock.timestamp())
-    return [row for row in rows if row.threshold in thresholds.ENDS or about.get(row.id) not in standing]
