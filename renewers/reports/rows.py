@@ -69,6 +69,7 @@ class Row:
     stage: Stage
     marks: Milestones
     begins: int
+    recorded_at: int
     at: int
     name: str
     header_name: str

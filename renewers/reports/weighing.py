@@ -39,6 +39,7 @@ def weigh(row: Any, around: Around, *, fraction: float, at: int) -> Row:
         stage=stage,
         marks=marks,
         begins=row.not_before,
+        recorded_at=row.recorded_at,
         at=at,
         name=words.name(row.shown_as) or row.identity[:23],
         header_name=words.ascii_name(row.shown_as, 60) or row.identity[:23],
@@ -79,7 +80,7 @@ def _need(row: Any, around: Around, marks: Milestones, stage: Stage, at: int) ->
     since = lead_time.began(marks, Stage.DUE, row.not_before)
     if kind != CERTIFICATE:
         return Need.SIGNER, *_signer(kind, stage), since, "", _SIGNER_ADVICE[kind in lead_time.AUTHORITIES]
-    state = _over(stage, around, "a person renews it")
+    state = _over(stage, around, "a person has to renew it")
     return Need.MANUAL, state, since, "", _manual_advice(stage, around)
 
 
@@ -141,10 +142,14 @@ def _urgency(row: Any, around: Around, marks: Milestones, at: int) -> str:
 
 def _is_now(need: Need, urgency: str, around: Around) -> bool:
     """Whether it is one for now, and not merely for soon: what cannot wait, or what waits for a person alone."""
-    if need is Need.BROKEN and (around.destination is not None or getattr(around.renewal, "state", "") == "stopped"):
+    if need in (Need.BROKEN, Need.OLD) and (around.destination is not None or _has_stopped(around)):
         return True
     is_daily = need is Need.MANUAL and thresholds.rank(urgency) >= thresholds.rank(thresholds.DAILY)
     return need is not Need.NONE and (is_daily or urgency == thresholds.IMMEDIATE)
+
+
+def _has_stopped(around: Around) -> bool:
+    return around.renewal is not None and around.renewal.state == "stopped"
 
 
 def _is_served(around: Around) -> bool:

@@ -78,6 +78,11 @@ def day(seconds: int, time_zone: str = "UTC") -> str:
     return _written(seconds, time_zone, "%Y-%m-%d")
 
 
+def short_day(seconds: int, time_zone: str = "UTC") -> str:
+    """`27 Nov`."""
+    return _written(seconds, time_zone, "%-d %b")
+
+
 def counted(number: int, noun: str) -> str:
     """`1 certificate`, `1,204 certificates`."""
     return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
