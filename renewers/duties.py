@@ -8,6 +8,7 @@ from types import MappingProxyType
 from renewers.delivering import delivery
 from renewers.discovery import looks
 from renewers.distribution import probing, spreading
+from renewers.mailing import sending
 from renewers.renewing import renewal, setback, suggestions
 from renewers.replacing import replacement
 from renewers.rotation import story
@@ -25,5 +26,6 @@ DUTIES: Mapping[str, Duty] = MappingProxyType(
         "rotate": Duty(story.rotate, story.failed),
         "replace": Duty(replacement.replace, replacement.failed),
         "notify": Duty(notices.tell, notices.failed),
+        "mail": Duty(sending.send, sending.failed),
     }
 )
