@@ -14,7 +14,7 @@ from ca.access import Operation
 from ca.errors import CertwrightError
 from pki.metrics import CONTENT_TYPE
 from pki.product import Product
-from pki.web import public
+from pki.web import links, public
 from pki.web import publications as fetched_publications
 from pki.web.api import (
     alarms,
@@ -78,7 +78,7 @@ def create_app(product: Product) -> ASGIApp:
         response_class=Response,
         responses=text_of("text/plain"),
     )
-    for pages in PAGES:
+    for pages in (*PAGES, links.router):
         app.include_router(pages)
     app.add_exception_handler(HTTPException, on_http_error_of_a_browser)
     fast = Direct(app, {f"{API}/certificates": certificates.issue})

@@ -62,6 +62,11 @@ class Identity:
             self._limiter.take(found.identity)
         return found
 
+    def stranger(self, request: HTTPConnection) -> None:
+        """Take one token from the bucket of whoever comes without a credential, where none is asked for."""
+        if LOCAL not in request.scope:
+            self._anonymous.take(_address(request))
+
     def forget(self) -> None:
         """Check every credential again: something was revoked here."""
         self._remembered.clear()
