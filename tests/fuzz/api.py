@@ -21,7 +21,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from tests.fuzz.api_cases import Corpus, make_corpus, operations
+from tests.fuzz.api_cases import Corpus, make_corpus
 from tests.fuzz.api_damage import damaged
 from tests.fuzz.api_judge import PROBLEM, Judge
 from tests.fuzz.api_store import SYSTEM, Remains, still_answers
@@ -198,21 +198,24 @@ class Campaign:
                 self._note(f"unseen: {name} was asked {sum(statuses.values())} times and never had a success")
 
 
-def campaign(count: int, seed: int, *, store_url: str = "", say: Callable[[str], None] = lambda line: None) -> Report:
-    """Ask `count` requests; `say` hears how it goes."""
+def campaign(
+    count: int, seed: int, *, about: str = "", store_url: str = "", say: Callable[[str], None] = lambda line: None
+) -> Report:
+    """Ask `count` requests, only of paths that begin with `about`; `say` hears how it goes."""
     with warnings.catch_warnings(), open_world(store_url) as world:
         warnings.simplefilter("ignore")  # the parsers' opinions about what strangers write
-        return asyncio.run(_campaign(world, count, seed, say))
+        return asyncio.run(_campaign(world, count, seed, about, say))
 
 
-async def _campaign(world: World, count: int, seed: int, say: Callable[[str], None]) -> Report:
+async def _campaign(world: World, count: int, seed: int, about: str, say: Callable[[str], None]) -> Report:
     await world.populate()
     document = await world.by_local(f"{API}/openapi.json", None, method="GET")
     start = time.monotonic()
-    corpus = make_corpus(document, max(3, min(count // 50, 400)), seed)
+    asked = {**document, "paths": {path: of for path, of in document["paths"].items() if path.startswith(about)}}
+    corpus = make_corpus(asked, max(3, min(count // 100, 400)), seed)
     run = Campaign(world, document, corpus, random.Random(seed))
     report = run.report
-    say(f"{report.drawn:,} cases of {len(operations(document))} operations, {time.monotonic() - start:.0f} s")
+    say(f"{report.drawn:,} cases of {len(corpus)} operations, {time.monotonic() - start:.0f} s")
     present = sum(not stored.requested_by.startswith(SYSTEM) for stored in Remains(world.product).certificates.values())
     start = time.monotonic()
     for done in range(1, count + 1):
