@@ -5,6 +5,8 @@ and `will`, by which it refuses, drops, stalls or trickles at a stage of its nex
 process ends with its standard input, so that it outlives nobody. It is aiosmtpd, which is not of our making.
 """
 
+# ruff: noqa: N802 - the library calls methods by these names
+
 from __future__ import annotations
 
 import asyncio
@@ -31,7 +33,8 @@ from tests.source import ROOT
 
 DROP, STALL, TRICKLE, GARBAGE = "drop", "stall", "trickle", "garbage"
 """What it may do at a stage; anything else is a reply, such as `451 4.7.1 later`."""
-CONNECT, HELLO, TLS, AUTH, MAIL, RCPT, DATA, DOT, TAKEN = "CONNECT EHLO STARTTLS AUTH MAIL RCPT DATA DOT TAKEN".split()
+CONNECT, HELLO, TLS, AUTH = "CONNECT", "EHLO", "STARTTLS", "AUTH"
+MAIL, RCPT, DATA, DOT, TAKEN = "MAIL", "RCPT", "DATA", "DOT", "TAKEN"
 """The stages: DOT is when it has the whole message, TAKEN when it has written it down and has not yet said so."""
 DSN = ("RET=", "ENVID=", "NOTIFY=", "ORCPT=")
 
@@ -143,7 +146,7 @@ def serving_mail(directory: Path, wanted: Wanted = Wanted(), *names: str) -> Ite
         assert process.stdout is not None
         try:
             first = process.stdout.readline()
-            assert first.isspace() is False and first, (directory / "log").read_text()
+            assert first.strip(), (directory / "log").read_text()
             yield MailServer(int(first), ca_file, directory, process)
         finally:
             process.stdin.close()
