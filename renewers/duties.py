@@ -8,7 +8,7 @@ from types import MappingProxyType
 from renewers.delivering import delivery
 from renewers.discovery import looks
 from renewers.distribution import probing, spreading
-from renewers.mailing import sending
+from renewers.mailing import escalating, sending
 from renewers.renewing import renewal, setback, suggestions
 from renewers.replacing import replacement
 from renewers.rotation import story
@@ -26,6 +26,7 @@ DUTIES: Mapping[str, Duty] = MappingProxyType(
         "rotate": Duty(story.rotate, story.failed),
         "replace": Duty(replacement.replace, replacement.failed),
         "notify": Duty(notices.tell, notices.failed),
+        "escalate": Duty(escalating.escalate),
         "mail": Duty(sending.send, sending.failed),
     }
 )
