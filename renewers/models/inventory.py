@@ -105,6 +105,19 @@ class Tracked(SQLModel, table=True):
         Index("tracked_not_after", "not_after"),
         Index("tracked_stage", "stage", "id"),
         Index("tracked_answering", "answering_id", "stage", "not_after"),
+        Index("tracked_ending", "stage", "not_after"),
+        Index(
+            "tracked_orphan",
+            *("stage", "not_after"),
+            sqlite_where=text("is_orphan"),
+            postgresql_where=text("is_orphan"),
+        ),
+        Index(  # what signs and what is published: few, and never lost among a million leaves
+            "tracked_signing",
+            *("stage", "not_after"),
+            sqlite_where=text("kind != 'certificate'"),
+            postgresql_where=text("kind != 'certificate'"),
+        ),
         Index(  # of a lineage through years of renewals, those that nothing has replaced
             "tracked_standing",
             "lineage_id",

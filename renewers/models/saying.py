@@ -12,6 +12,7 @@ class Alarm(SQLModel, table=True):
     """Something is wrong since then. The row goes when it has recovered; both are said once, as an event."""
 
     __tablename__ = "alarm"
+    __table_args__ = (Index("alarm_severity", "severity", "since"),)
 
     kind: str = Field(sa_type=Text, primary_key=True)
     subject: str = Field(sa_type=Text, primary_key=True)
