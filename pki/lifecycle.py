@@ -23,6 +23,7 @@ from ca.models import Fact
 from ca.publication.signer import Signer
 from ca.store import Store
 from pki import catalog
+from pki.data import data
 from pki.lifecycle_metrics import LifecycleMetrics
 from pki.lifecycle_settings import WindowSettings
 from pki.mail_settings import MailSettings
@@ -52,6 +53,7 @@ def make_lifecycle(state: Path, settings: Settings, installation: Installation, 
         policy=policy,
         mailer=catalog.mailer(state, settings.mail),
         mail=_mail(settings.mail),
+        templates=data("templates"),
         count=metrics.count,
         measure=metrics.measured,
         trust_domain=settings.variables["trust_domain"],

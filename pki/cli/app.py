@@ -29,6 +29,8 @@ from pki.cli import (
     profile,
     renew,
     replace,
+    report,
+    report_preview,
     rotate,
     rotation,
     serve,
@@ -77,6 +79,8 @@ app.add_typer(renew.app, name="renew", rich_help_panel=INVENTORY)
 app.add_typer(destination.app, name="destination", rich_help_panel=INVENTORY)
 app.add_typer(replace.app, name="replace", rich_help_panel=INVENTORY)
 app.add_typer(owner.app, name="owner", rich_help_panel=INVENTORY)
+report.app.command("preview")(report_preview.preview)
+app.add_typer(report.app, name="report", rich_help_panel=INVENTORY)
 app.add_typer(issuer.app, name="issuer", rich_help_panel=INVENTORY)
 consumer.app.command("add")(consumer_plan.add)
 consumer.app.command("change")(consumer_plan.change)

@@ -33,6 +33,7 @@ from pki.web.api import (
     publications,
     renewals,
     replacements,
+    report_preview,
     rotations,
     scans,
     tokens,
@@ -53,7 +54,7 @@ API = "/api/v1"
 NOUNS = (
     *(certificates, authorities, profiles, tokens, ledger, keys),
     *(consumers, publications, rotations, replacements),
-    *(owners, tracked, endpoints, scans, lineages, renewals, destinations, issuers, alarms, events),
+    *(owners, tracked, endpoints, scans, lineages, renewals, destinations, issuers, alarms, events, report_preview),
 )
 OPENAPI = f"{API}/openapi.json"
 VERSION = "0.1.0"

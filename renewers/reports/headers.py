@@ -16,6 +16,7 @@ from ca import clock
 from renewers.answering import links
 from renewers.answering.links import Purpose
 from renewers.lifecycle import Lifecycle
+from renewers.mailing import letters
 from renewers.models import Letter
 from renewers.reports import words
 from renewers.reports.calendar import domain_of
@@ -65,7 +66,7 @@ def write(message: EmailMessage, lifecycle: Lifecycle, digest: Digest, letter: L
         message["Reply-To"] = Address(addr_spec=mail.reply_to)
     message["Subject"] = subject(digest)
     message["Date"] = format_datetime(clock.from_timestamp(digest.at))
-    message["Message-ID"] = letter.message_id if letter.message_id.startswith("<") else f"<{letter.message_id}>"
+    message["Message-ID"] = letters.message_id(mail, letter)
     roots = threads(digest, domain)
     message["In-Reply-To"] = roots[-1]
     message["References"] = " ".join(roots)

@@ -18,7 +18,7 @@ from renewers.reports.content import DAILY, DIGEST, ESCALATION, URGENT, Digest, 
 from renewers.reports.notices import Notice
 from renewers.reports.rows import Need, Row
 
-CARDS, LINES, NOTICES, RESTING = 12, 40, 20, 20
+CARDS, LINES, NOTICES, RESTING, HEARERS = 12, 40, 20, 20, 8
 """How many rows of a letter are shown with everything, in a line, and so on."""
 DAYS = ("Mondays", "Tuesdays", "Wednesdays", "Thursdays", "Fridays", "Saturdays", "Sundays")
 TITLES: Mapping[Need, tuple[str, str]] = {
@@ -82,7 +82,7 @@ def lay_out(lifecycle: Lifecycle, digest: Digest, letter: Letter) -> Page:
         headline=headline,
         summary=summary,
         tone="now" if digest.now_count else "soon" if not digest.is_healthy else "calm",
-        told=[_told(each, digest) for each in digest.told_before[:10]] if digest.kind == ESCALATION else (),
+        told=_unanswered(digest, letter),
         nearest=digest.nearest,
         sections=sections,
         notices=digest.notices[:NOTICES],
@@ -145,6 +145,12 @@ def _weeks_note(digest: Digest) -> str:
     if digest.total <= len(digest.everything):
         return ""
     return f"Counted and listed are the {len(digest.everything):,} that need somebody or end first."
+
+
+def _unanswered(digest: Digest, letter: Letter) -> list[str]:
+    """Who was told before and has not answered; the last ones, where they were many."""
+    before = [hearer for hearer in digest.told_before if hearer.recipient != letter.recipient]
+    return [_told(hearer, digest) for hearer in before[-HEARERS:]] if digest.kind == ESCALATION else []
 
 
 def _told(hearer: Hearer, digest: Digest) -> str:
