@@ -59,10 +59,10 @@ class Server:
 
     @property
     def secrets(self) -> list[str]:
-        """What must not be shown, in the spellings in which it is sent."""
+        """What must not be shown, in the spellings in which it is sent: the longest first, which holds others."""
         if self.password is None:
             return []
-        return [self.password.reveal(), base64_of(self.password.reveal()), self.credentials]
+        return [self.credentials, base64_of(self.password.reveal()), self.password.reveal()]
 
     @property
     def credentials(self) -> str:
