@@ -163,7 +163,7 @@ def test_tokens_do_not_reach_the_log() -> None:
 
 def test_a_letters_links_end_when_the_letter_is_old() -> None:
     """And a preview's, which no letter carries, have ended already: who looks at another's mail cannot act for them."""
-    words = {
+    words: Any = {
         "key": "k",
         "kind": "digest",
         "recipient": "a@example.org",
