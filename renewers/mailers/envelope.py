@@ -10,7 +10,7 @@ import re
 from collections.abc import Callable
 from email.message import EmailMessage
 from email.policy import SMTP
-from email.utils import getaddresses, parseaddr
+from email.utils import getaddresses
 
 from ca.errors import BadRequest, Defect, MailRefused, Misconfigured
 from ca.x509 import names
@@ -28,11 +28,6 @@ Signed = Callable[[bytes], bytes]
 """Puts a signature in front of a message's bytes, or does nothing."""
 NEEDED = ("From", "To", "Date", "Message-ID")
 FORBIDDEN = ("Cc", "Bcc", "Resent-To", "Resent-Cc", "Resent-Bcc")
-
-
-def return_path(sender: str, bounces_to: str) -> str:
-    """Where what cannot be delivered comes back to: the address of the settings, else that of the From header."""
-    return bounces_to or parseaddr(sender)[1]
 
 
 def checked(outgoing: Outgoing) -> None:
