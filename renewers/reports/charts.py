@@ -50,18 +50,18 @@ def histogram(weeks: Sequence[Week], time_zone: str) -> Picture:
     """How many end in each of the coming weeks: automatic at the bottom, manual above, failing on top."""
     image, draw = _canvas(HISTOGRAM)
     width, height = HISTOGRAM
-    most = max((sum(_counts(week)) for week in weeks), default=0)
+    most = max((week.total for week in weeks), default=0)
     step, floor, room = width / max(1, len(weeks)), height - 40, height - 40 - 36
     labels: list[tuple[float, float, str]] = []
     for place, week in enumerate(weeks):
         left, right, base = int(place * step) + 5, int((place + 1) * step) - 5, floor
-        for count, colour in zip(_counts(week), (_AUTOMATIC, _MANUAL, _FAILING), strict=True):
+        for count, colour in zip(week.counts, (_AUTOMATIC, _MANUAL, _FAILING), strict=True):
             if count:
                 tall = max(3, round(count / most * room))
                 draw.rectangle((left, base - tall + 1, right, base), fill=colour)
                 base -= tall + 1
-        if sum(_counts(week)):
-            labels.append(((left + right) / 2, base - 14, _short(sum(_counts(week)))))
+        if week.total:
+            labels.append(((left + right) / 2, base - 14, _short(week.total)))
         if place % 3 == 0:
             labels.append(((left + right) / 2, floor + 22, words.short_day(week.begins, time_zone)))
     draw.line((0, floor + 2, width, floor + 2), fill=_LINE, width=2)
@@ -96,15 +96,11 @@ def _on_the_way(moment: int, row: Row) -> int:
     return round(min(max(part, 0.0), 1.0) * (GAUGE[0] - 20)) + 10
 
 
-def _counts(week: Week) -> tuple[int, int, int]:
-    return week.automatic, week.manual, week.failing
-
-
 def _told(weeks: Sequence[Week], time_zone: str) -> str:
     """All the numbers. A week without any is left out."""
     said = []
     for week in weeks:
-        parts = zip(_counts(week), ("automatic", "manual", "failing"), strict=True)
+        parts = zip(week.counts, ("automatic", "manual", "failing"), strict=True)
         shown = ", ".join(f"{count} {what}" for count, what in parts if count)
         if shown:
             said.append(f"from {words.day(week.begins, time_zone)}: {shown}")

@@ -47,7 +47,7 @@ def draw(digest: Digest) -> dict[str, Picture]:
     found = {}
     if digest.nearest is not None:
         found["gauge"] = charts.gauge(digest.nearest)
-    if digest.kind in (DIGEST, DAILY):
+    if digest.kind in (DIGEST, DAILY) and any(week.total for week in digest.weeks):
         found["histogram"] = charts.histogram(digest.weeks, digest.owner.time_zone)
     return found
 

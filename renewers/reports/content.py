@@ -46,6 +46,16 @@ class Week:
     manual: int
     failing: int
 
+    @property
+    def counts(self) -> tuple[int, int, int]:
+        """All three, in this order."""
+        return self.automatic, self.manual, self.failing
+
+    @property
+    def total(self) -> int:
+        """How many end in it."""
+        return sum(self.counts)
+
 
 @dataclass(frozen=True, slots=True)
 class Hearer:

@@ -89,7 +89,7 @@ def lay_out(lifecycle: Lifecycle, digest: Digest, letter: Letter) -> Page:
         more_notices=max(0, len(digest.notices) - NOTICES),
         resting=digest.resting[:RESTING] if is_regular else (),
         more_resting=max(0, len(digest.resting) - RESTING) if is_regular else 0,
-        weeks=digest.weeks if is_regular else (),
+        weeks=digest.weeks if is_regular and any(week.total for week in digest.weeks) else (),
         weeks_note=_weeks_note(digest),
         healthy=_healthy(digest),
         path=_path(digest, letter),
@@ -135,7 +135,7 @@ def _verb(number: int) -> str:
 
 
 def _healthy(digest: Digest) -> str:
-    if digest.kind in (URGENT, ESCALATION):
+    if digest.kind in (URGENT, ESCALATION) or not digest.healthy:
         return ""
     how = "is in order and needs" if digest.healthy == 1 else "are in order and need"
     return f"{words.counted(digest.healthy, 'certificate')} {how} nobody."
@@ -175,11 +175,13 @@ def _path(digest: Digest, letter: Letter) -> list[str]:
 
 
 def _footer(lifecycle: Lifecycle, digest: Digest, letter: Letter) -> list[str]:
-    scan = words.age(digest.last_scan, digest.at)
+    scan = "Where these are used is looked at by nobody."
+    if digest.last_scan is not None:
+        scan = f"Where these are used was last looked at {words.age(digest.last_scan, digest.at)}."
     said = [
         f"Why you got this: {words.plain(letter.reason or 'you answer for these certificates')}",
         f"Policy: {policy(lifecycle, digest)}.",
-        f"Generated {words.moment(digest.at)}. Places where these are used were last looked at: {scan}.",
+        f"Generated {words.moment(digest.at)}. {scan}",
     ]
     if digest.kind in (URGENT, ESCALATION):
         said.append("What is urgent cannot be turned off, only delegated: say that it is not yours, or whose it is.")

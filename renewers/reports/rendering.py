@@ -130,13 +130,12 @@ def link(address: str, label: str) -> str:
 
 def bars(weeks: Sequence[Week], zone: str) -> Iterator[str]:
     """The picture of the coming weeks, in letters: `=` automatic, `#` manual, `!` failing."""
-    most = max((week.automatic + week.manual + week.failing for week in weeks), default=0)
+    most = max((week.total for week in weeks), default=0)
     scale = min(1.0, 40 / max(1, most))
     for week in weeks:
-        parts = zip((week.automatic, week.manual, week.failing), "=#!", strict=True)
+        parts = zip(week.counts, "=#!", strict=True)
         drawn = "".join(sign * (max(1, round(count * scale)) if count else 0) for count, sign in parts)
-        total = week.automatic + week.manual + week.failing
-        yield f"  {words.day(week.begins, zone)}  {total or '-':>5}  {drawn}".rstrip()
+        yield f"  {words.day(week.begins, zone)}  {week.total or '-':>5}  {drawn}".rstrip()
 
 
 FILTERS: dict[str, Callable[..., object]] = {
