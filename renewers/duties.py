@@ -11,6 +11,7 @@ from renewers.distribution import probing, spreading
 from renewers.mailing import escalating, sending
 from renewers.renewing import renewal, setback, suggestions
 from renewers.replacing import replacement
+from renewers.reports.monthly import letter
 from renewers.rotation import story
 from renewers.runner import Duty
 from renewers.telling import notices
@@ -28,5 +29,6 @@ DUTIES: Mapping[str, Duty] = MappingProxyType(
         "notify": Duty(notices.tell, notices.failed),
         "escalate": Duty(escalating.escalate),
         "mail": Duty(sending.send, sending.failed),
+        "monthly": Duty(letter.send, letter.failed),
     }
 )
