@@ -15,6 +15,7 @@ from renewers.distribution import canaries, freshness, latency, leaves, probing,
 from renewers.duties import DUTIES
 from renewers.inventory import answering, ending, issued, own
 from renewers.renewing import health
+from renewers.reports.monthly import letter, snapshots
 from renewers.rotation import automatic
 from renewers.rotation.automatic import Automatic
 from renewers.runner import Runner
@@ -110,6 +111,13 @@ def check_issuers(product: Product) -> None:
             health.check_all(product.lifecycle)
 
 
+def report_month(product: Product) -> None:
+    """Keep the figures of a month that is over, and write to those who sign for them."""
+    for month in snapshots.take_due(product.lifecycle):
+        log.info("report-made", month=str(month))
+    letter.open_due(product.lifecycle, product.settings.mail.monthly_to)
+
+
 def prune_inventory(product: Product) -> None:
     """Forget what ended long ago, and events that everybody has heard of."""
     settings = product.settings
@@ -117,6 +125,7 @@ def prune_inventory(product: Product) -> None:
         continue
     while notices.prune(product.lifecycle, settings.events.keep):
         continue
+    snapshots.prune(product.lifecycle)
     publishing.prune(product.lifecycle)
     latency.prune(product.lifecycle)
     leaves.prune(product.lifecycle)
@@ -132,5 +141,6 @@ LIFECYCLE_BEATS = (
     Beat("track-own", 60, track_own),
     Beat("rotate-due", 60, rotate_due),
     Beat("check-issuers", 600, check_issuers),
+    Beat("report-month", 600, report_month),
     Beat("prune-inventory", 3600, prune_inventory),
 )

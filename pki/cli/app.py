@@ -30,6 +30,7 @@ from pki.cli import (
     renew,
     replace,
     report,
+    report_monthly,
     report_preview,
     rotate,
     rotation,
@@ -80,6 +81,7 @@ app.add_typer(destination.app, name="destination", rich_help_panel=INVENTORY)
 app.add_typer(replace.app, name="replace", rich_help_panel=INVENTORY)
 app.add_typer(owner.app, name="owner", rich_help_panel=INVENTORY)
 report.app.command("preview")(report_preview.preview)
+report.app.command("monthly")(report_monthly.monthly)
 app.add_typer(report.app, name="report", rich_help_panel=INVENTORY)
 app.add_typer(issuer.app, name="issuer", rich_help_panel=INVENTORY)
 consumer.app.command("add")(consumer_plan.add)

@@ -33,6 +33,7 @@ from pki.web.api import (
     publications,
     renewals,
     replacements,
+    report_monthly,
     report_preview,
     rotations,
     scans,
@@ -55,6 +56,7 @@ NOUNS = (
     *(certificates, authorities, profiles, tokens, ledger, keys),
     *(consumers, publications, rotations, replacements),
     *(owners, tracked, endpoints, scans, lineages, renewals, destinations, issuers, alarms, events, report_preview),
+    report_monthly,
 )
 OPENAPI = f"{API}/openapi.json"
 VERSION = "0.1.0"
