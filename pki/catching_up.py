@@ -7,9 +7,22 @@ Harmless beside a running schedule: due work is leased, and whoever comes second
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 
 from pki import lifecycle_schedule
 from pki.product import Product
+from renewers.duties import DUTIES
+from renewers.mailing import letters, listing, opening
+from renewers.runner import Runner
+
+
+@dataclass(frozen=True, slots=True)
+class Sent:
+    """How many letters were opened and have left just now, and how many wait for a mail server."""
+
+    opened: int
+    sent: int
+    waiting: int
 
 
 def catch_up(product: Product, say: Callable[[int], None] = lambda _done: None) -> int:
@@ -21,11 +34,26 @@ def catch_up(product: Product, say: Callable[[int], None] = lambda _done: None) 
         say(done)
         take_stock(product)
         lifecycle_schedule.tell_events(product)
+        lifecycle_schedule.write_letters(product)
         done += runner.drain()
         say(done)
     finally:
         runner.stop()
     return done
+
+
+def send_letters(product: Product, say: Callable[[int], None] = lambda _done: None) -> Sent:
+    """See what has come closer to its end, open the letters that are due, and send all that wait, back-off or not."""
+    look_around(product)
+    opened = opening.open_due(product.lifecycle)
+    opening.hurry(product.lifecycle)
+    ids = listing.waiting(product.lifecycle)
+    runner = Runner(product.lifecycle, {letters.KIND: DUTIES[letters.KIND]})
+    try:
+        say(runner.drain())
+    finally:
+        runner.stop()
+    return Sent(opened, listing.count_sent(product.lifecycle, ids), len(listing.waiting(product.lifecycle)))
 
 
 def take_stock(product: Product) -> None:

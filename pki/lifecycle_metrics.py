@@ -9,6 +9,7 @@ from sqlmodel import col
 from ca import clock
 from ca.store import Store
 from pki.consumer_metrics import ConsumerMetrics
+from pki.mail_metrics import MailMetrics
 from renewers import backlog
 from renewers.models import Alarm, IssuerHealth, Lineage, Tracked
 from renewers.timing.lead_time import Stage
@@ -23,6 +24,7 @@ class LifecycleMetrics:
 
     def __init__(self, registry: CollectorRegistry) -> None:
         self.consumers = ConsumerMetrics(registry)
+        self.mail = MailMetrics(registry)
         self.renewals = Counter(
             "certwright_renewals", "Renewals, by what became of the attempt.", ["issuer", "outcome"], registry=registry
         )
@@ -63,12 +65,14 @@ class LifecycleMetrics:
 
     def count(self, what: str, *labels: str) -> None:
         """What the floor below has done, by the name of the counter."""
-        counter: Counter = getattr(self if hasattr(self, what) else self.consumers, what)
+        rooms = (self, self.consumers, self.mail)
+        counter: Counter = getattr(next(room for room in rooms if hasattr(room, what)), what)
         (counter.labels(*labels) if labels else counter).inc()
 
     def measured(self, what: str, seconds: float) -> None:
         """How long the floor below has taken for something."""
         own = {"renewal": self.renewal_seconds, "consumer_proof": self.consumers.proof_seconds}
+        own["answer"] = self.mail.answer_seconds
         {**own, "revoked_to_refused": self.consumers.refused_seconds}[what].observe(seconds)
 
     def look_up(self, store: Store) -> None:
@@ -87,6 +91,7 @@ class LifecycleMetrics:
                 gauge.labels(kind).set(getattr(counts, name))
         self.work_oldest_seconds.set(backlog.oldest_due(store) or 0)
         self.consumers.look_up(store)
+        self.mail.look_up(store)
 
     def _measure_tracked(self, connection: Connection) -> None:
         by_stage = select(col(Tracked.stage), func.count()).where(col(Tracked.stage).in_(WATCHED))

@@ -14,6 +14,7 @@ from pki.product import Product
 from renewers.distribution import canaries, freshness, latency, leaves, probing, publishing
 from renewers.duties import DUTIES
 from renewers.inventory import answering, ending, issued, own
+from renewers.mailing import forgetting, opening
 from renewers.renewing import health
 from renewers.reports.monthly import letter, snapshots
 from renewers.rotation import automatic
@@ -74,6 +75,11 @@ def tell_events(product: Product) -> None:
             return
 
 
+def write_letters(product: Product) -> None:
+    """Open the letters to owners that are due: what has crossed a threshold, whose regular letter's hour has come."""
+    opening.open_due(product.lifecycle)
+
+
 def publish(product: Product) -> bool:
     """Rebuild the lists that are due or were touched by a revocation, and publish every stream that has changed.
 
@@ -125,6 +131,8 @@ def prune_inventory(product: Product) -> None:
         continue
     while notices.prune(product.lifecycle, settings.events.keep):
         continue
+    while forgetting.prune(product.lifecycle):
+        continue
     snapshots.prune(product.lifecycle)
     publishing.prune(product.lifecycle)
     latency.prune(product.lifecycle)
@@ -137,6 +145,7 @@ LIFECYCLE_BEATS = (
     Beat("track-issued", 2, track_issued),
     Beat("tell-events", 2, tell_events),
     Beat("watch-lead-time", 5, watch_lead_time),
+    Beat("write-letters", 10, write_letters),
     Beat("settle-answering", 5, settle_answering),
     Beat("track-own", 60, track_own),
     Beat("rotate-due", 60, rotate_due),

@@ -30,6 +30,7 @@ from pki.cli import (
     renew,
     replace,
     report,
+    report_letters,
     report_monthly,
     report_preview,
     rotate,
@@ -81,6 +82,10 @@ app.add_typer(destination.app, name="destination", rich_help_panel=INVENTORY)
 app.add_typer(replace.app, name="replace", rich_help_panel=INVENTORY)
 app.add_typer(owner.app, name="owner", rich_help_panel=INVENTORY)
 report.app.command("preview")(report_preview.preview)
+report.app.command("send")(report_letters.send)
+report.app.command("list")(report_letters.listing)
+report.app.command("show")(report_letters.show)
+report.app.command("explain")(report_letters.explain)
 report.app.command("monthly")(report_monthly.monthly)
 app.add_typer(report.app, name="report", rich_help_panel=INVENTORY)
 app.add_typer(issuer.app, name="issuer", rich_help_panel=INVENTORY)

@@ -27,6 +27,7 @@ from pki.web.api import (
     issuers,
     keys,
     ledger,
+    letters,
     lineages,
     owners,
     profiles,
@@ -55,7 +56,8 @@ API = "/api/v1"
 NOUNS = (
     *(certificates, authorities, profiles, tokens, ledger, keys),
     *(consumers, publications, rotations, replacements),
-    *(owners, tracked, endpoints, scans, lineages, renewals, destinations, issuers, alarms, events, report_preview),
+    *(owners, tracked, endpoints, scans, lineages, renewals, destinations, issuers, alarms, events),
+    *(letters, report_preview),
     report_monthly,
 )
 OPENAPI = f"{API}/openapi.json"

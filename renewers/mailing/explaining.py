@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Any
 
 from sqlalchemy import Connection, or_, select
@@ -66,15 +67,16 @@ class Explanation:
     """What else was wrong with it: deliveries, stopped renewals, a CA that wants it replaced."""
 
 
-def explain(lifecycle: Lifecycle, caller: Caller, what: str, at: int | None = None) -> Explanation:
-    """Why somebody was (not) told of what an identity, a serial number, #id or a lineage's name means, as of `at`."""
+def explain(lifecycle: Lifecycle, caller: Caller, what: str, at: str | int | None = None) -> Explanation:
+    """Why somebody was (not) told of what an identity, a serial number, #id or a lineage's name means, as of `at`.
+
+    `at` is a day, which means its end in UTC, a moment (RFC 3339), or seconds since the epoch.
+    """
     caller.must(Operation.READ_INVENTORY)
-    if at is not None and not 0 <= at <= FURTHEST:
-        raise BadRequest("that is not a moment", code="bad-moment")
     now = clock.timestamp()
+    moment = now if at is None else _moment(at)
     with lifecycle.store.read(snapshot=True) as connection:
-        row = _find(connection, what)
-        return _Explaining(lifecycle, connection, row, now if at is None else at, now).explanation()
+        return _Explaining(lifecycle, connection, _find(connection, what), moment, now).explanation()
 
 
 class _Explaining:
@@ -98,7 +100,9 @@ class _Explaining:
         """All of it."""
         row, about = self._row, f"tracked:{self._row.id}"
         own = {each.threshold: each for each in self._crossings if each.about == about}
-        steps = [self._threshold(each, own.pop(each.name, None)) for each in self._thresholds if self._counts(each, own)]
+        steps = [
+            self._threshold(each, own.pop(each.name, None)) for each in self._thresholds if self._counts(each, own)
+        ]
         known = [each for each in self._crossings if each.noted_at <= self._at]
         earlier = [self._crossing(each) for each in own.values() if each in known]  # of a mode that it had before
         others = [self._crossing(each) for each in known if each.about != about]
@@ -183,6 +187,19 @@ class _Explaining:
         last = max((each.last_seen for each in seen), default=None)
         found = Circumstances(self._lineage, is_orphan=self._whose.is_orphan, last_seen=last, places=places)
         return judging.is_silent(self._row, found, self._now)
+
+
+def _moment(at: str | int) -> int:
+    try:
+        if isinstance(at, str):
+            found = datetime.fromisoformat(f"{at}T23:59:59" if len(at) == len("2027-01-04") else at)
+            at = int((found if found.tzinfo is not None else found.replace(tzinfo=UTC)).timestamp())
+    except (ValueError, OverflowError):
+        at = -1
+    if not 0 <= at <= FURTHEST:
+        hint = "a day such as 2027-01-04, or a moment such as 2027-01-04T09:00:00Z"
+        raise BadRequest("that is not a moment", code="bad-moment", hint=hint)
+    return at
 
 
 def _find(connection: Connection, what: str) -> Any:

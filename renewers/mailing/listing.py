@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from sqlalchemy import Connection, select
+from sqlalchemy import Connection, func, or_, select
 from sqlmodel import col
 
 from ca.access import Caller, Operation
@@ -84,6 +84,21 @@ def show(lifecycle: Lifecycle, caller: Caller, letter_id: int) -> Shown:
         told = connection.execute(of_it.where(col(Told.letter_id) == letter_id).order_by(col(Crossing.id)))
         crossings = tuple(Crossing(**each._mapping) for each in told)
         return Shown(letter, _names(connection, [letter]).get(letter.owner_id), crossings)
+
+
+def waiting(lifecycle: Lifecycle) -> list[int]:
+    """The ids of letters that have not left yet, the oldest first: a page of them."""
+    query = select(col(Letter.id)).where(col(Letter.state) == letters.OPEN).order_by(col(Letter.id)).limit(MAX_PAGE)
+    with lifecycle.store.read() as connection:
+        return [int(id_ or 0) for id_ in connection.execute(query).scalars()]
+
+
+def count_sent(lifecycle: Lifecycle, ids: Sequence[int]) -> int:
+    """How many of these, and of those that were opened after them, have left."""
+    recent = or_(col(Letter.id).in_(ids), col(Letter.id) > max(ids, default=0))
+    query = select(func.count()).where(col(Letter.state) == letters.SENT, recent)
+    with lifecycle.store.read() as connection:
+        return int(connection.execute(query).scalar_one()) if ids else 0
 
 
 def _names(connection: Connection, rows: Sequence[Letter]) -> dict[int, str]:

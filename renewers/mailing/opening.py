@@ -17,8 +17,9 @@ from sqlmodel import col
 from ca import clock
 from ca.errors import CertwrightError
 from ca.store import Transaction, Unit
+from renewers import work
 from renewers.lifecycle import Lifecycle, MailPolicy
-from renewers.mailing import crossings, enrolled, letters, recipients, silence, sorting, thresholds
+from renewers.mailing import crossings, enrolled, letters, listing, recipients, silence, sorting, thresholds
 from renewers.mailing.enrolled import Due
 from renewers.mailing.recipients import Recipient
 from renewers.mailing.sorting import Sorted
@@ -39,6 +40,16 @@ def open_due(lifecycle: Lifecycle) -> int:
         opened += _immediate(lifecycle)
     silence.ran(lifecycle)
     return opened
+
+
+def hurry(lifecycle: Lifecycle) -> int:
+    """Have every letter that waits sent now, though it was tried a moment ago; returns how many these are."""
+    ids = listing.waiting(lifecycle)
+
+    def unit(tx: Transaction) -> int:
+        return sum(work.hurry(tx, letters.KIND, str(id_)) for id_ in ids)
+
+    return lifecycle.store.write(unit) if ids else 0
 
 
 def _immediate(lifecycle: Lifecycle) -> int:
