@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from pki.web.dashboard import assets, home
+from pki.web.dashboard import assets, home, report_monthly
 
-ROUTERS = (assets.router, home.router)
+ROUTERS = (assets.router, home.router, report_monthly.router)
