@@ -88,7 +88,7 @@ class _Gathering:
             resting=tuple(row for row in needing if row.is_resting),
             everything=everything,
             total=total,
-            healthy=max(0, total - len({row.tracked_id for row in needing})),
+            healthy=max(0, total - _needing_somebody(everything)),
             weeks=weeks(everything, self._at),
             last_scan=self._known.last_scan,
             told_before=_told_before(self._connection, crossings or ()),
@@ -192,6 +192,14 @@ def _speaks_for_itself(crossing: Any, needing: Sequence[Row], alive: Container[i
     if crossing.about.startswith("tracked:") or any(_is_among(row, [crossing]) for row in needing):
         return False
     return crossing.tracked_id is None or crossing.tracked_id in alive
+
+
+def _needing_somebody(everything: Iterable[Row]) -> int:
+    """How many that the owner answers for are not in order, successors that have not arrived everywhere among them."""
+    covered = {row.lineage_id for row in everything if row.need is Need.OLD and row.lineage_id is not None}
+    return sum(
+        row.need is not Need.OLD and (row.need is not Need.NONE or row.lineage_id in covered) for row in everything
+    )
 
 
 def _covered(row: Row, covered: Iterable[int | None]) -> Row:

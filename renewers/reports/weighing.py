@@ -70,9 +70,9 @@ _NOTHING: _Said = (Need.NONE, "in order", None, "", "")
 def _need(row: Any, around: Around, marks: Milestones, stage: Stage, at: int) -> _Said:
     if around.is_over:
         return _old(row, around, stage, at)
-    if _is_silent(row, around, at):
-        return Need.NONE, "left to whoever holds its key", None, "", ""
     kind, mode = deadlines.kind_of(row), deadlines.mode_of(around.lineage)
+    if mode == "holder" and _is_silent(row, around, at):
+        return Need.NONE, "left to whoever holds its key", None, "", ""
     if kind == CERTIFICATE and mode != "manual":
         return _automatic(around, marks, stage, mode, at)
     if stage is Stage.FINE:

@@ -6,6 +6,7 @@ wrote is cut before it is looked at, so that a name of 64 KiB costs no more than
 
 from __future__ import annotations
 
+import re
 import unicodedata
 from datetime import datetime
 from functools import lru_cache
@@ -17,14 +18,22 @@ from renewers.timing.lead_time import DAY, HOUR
 LONGEST_NAME = 100
 LONGEST_TEXT = 300
 MINUTE = 60
+_KEY_MARK = "PRIVATE KEY"
+_KEY = re.compile(r"-----BEGIN [A-Z ]{0,40}PRIVATE KEY-----.*?(?:-----END [A-Z ]{0,40}PRIVATE KEY-----|$)", re.DOTALL)
+_KEPT_BACK = "(a private key is not shown)"
 NEVER = "a day beyond all calendars"
 _ALABEL = "xn--"
 _WRITTEN_LEFTWARD = ("R", "AL", "AN")
 
 
 def plain(text: str, longest: int = LONGEST_TEXT) -> str:
-    """One line of a stranger's text: what does not simply print is shown as an escape, the rest is cut."""
-    return shown.line(shown.capped(text, 4 * longest), longest)
+    """One line of a stranger's text: what does not simply print is shown as an escape, the rest is cut.
+
+    A private key is not shown, wherever it comes from: programs print the strangest things when they fail.
+    """
+    if len(text) <= longest and text.isprintable() and _KEY_MARK not in text:
+        return text
+    return shown.line(shown.capped(_KEY.sub(_KEPT_BACK, text), 4 * longest), longest)
 
 
 def name(text: str, longest: int = LONGEST_NAME) -> str:

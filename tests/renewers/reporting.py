@@ -10,16 +10,29 @@ from email.parser import BytesParser
 from email.policy import SMTP
 from typing import Any
 
-from sqlalchemy import update
+from sqlalchemy import Update, select, update
 from sqlmodel import col
 
 from ca.store import Store
 from renewers.lifecycle import Lifecycle, MailPolicy
-from renewers.models import Acknowledged, Destination, Endpoint, Letter, Owner, Tracked, TrackedName, Work
+from renewers.models import (
+    Acknowledged,
+    Consumer,
+    Destination,
+    Holding,
+    Letter,
+    Lineage,
+    Owner,
+    Told,
+    Tracked,
+    TrackedName,
+    Work,
+)
 from renewers.reports import compose, digest
-from tests.renewers.tracking import START, add, add_endpoint, add_lineage, add_tracked, change, make_lifecycle
+from tests.renewers.tracking import START, add, add_endpoint, add_lineage, add_tracked, change, find, make_lifecycle
 
 DAY, HOUR = 86400, 3600
+TLS = "tls:{}.pay.example:443"
 NOW = START + 400 * DAY
 MAIL = MailPolicy(
     sender="Certwright <certwright@ca.example>", reply_to="pki@ca.example", link_url="https://ca.example:8443"
@@ -58,7 +71,7 @@ def certificate(
     row = {"shown_as": name, "not_before": at + left - lifetime, "not_after": at + left - 1, "lineage_id": lineage_id}
     row |= {"answering_id": owner_id, "stage": stage, "recorded_at": at + left - lifetime}
     id_ = add_tracked(store, **(row | values))
-    change(store, _LINEAGE, lineage_id, current_id=id_)
+    change(store, Lineage, lineage_id, current_id=id_)
     for each in dict.fromkeys((f"dns:{name}", *names)):
         store.write(lambda tx, each=each: tx.add(TrackedName, {"name": each, "tracked_id": id_}))
     if place is not None:
@@ -68,8 +81,6 @@ def certificate(
 
 def lineage_of(store: Store, tracked_id: int) -> int:
     """The lineage of one."""
-    from tests.renewers.tracking import find
-
     return int(find(store, tracked_id).lineage_id)
 
 
@@ -82,14 +93,12 @@ def fails(store: Store, tracked_id: int, since: int, error: str = "connection re
 
 def replaced(store: Store, tracked_id: int, since: int) -> int:
     """A newer one has come; the old one stays where it is seen."""
-    from tests.renewers.tracking import find
-
     row = find(store, tracked_id)
     life = row.not_after - row.not_before
     values = {"lineage_id": row.lineage_id, "answering_id": row.answering_id, "not_before": since}
     new = add_tracked(store, shown_as=row.shown_as, not_after=since + life, recorded_at=since, **values)
     change(store, Tracked, tracked_id, replaced_by=new, stage="replaced", stage_since=since)
-    change(store, _LINEAGE, row.lineage_id, current_id=new)
+    change(store, Lineage, row.lineage_id, current_id=new)
     return new
 
 
@@ -107,9 +116,42 @@ def acknowledged(store: Store, tracked_id: int, until: int, reason: str = "waiti
     store.write(lambda tx: tx.add(Acknowledged, {**row, "by": "token:alice", "at": NOW - DAY}))
 
 
-def answers_for(store: Store, owner_id: int) -> None:
-    """All that is tracked is this owner's, as the index has it."""
-    store.write(lambda tx: tx.execute(update(Tracked).values(answering_id=owner_id)) and None)
+def store_until(store: Store, tracked_id: int, until: int) -> None:
+    """It is taken care of for longer."""
+    of = col(Acknowledged.about) == f"lineage:{lineage_of(store, tracked_id)}"
+    store.write(lambda tx: tx.execute(update(Acknowledged).where(of).values(until=until)) and None)
+
+
+def lineage_row(store: Store, tracked_id: int) -> Any:
+    """The lineage of one, as it stands."""
+    with store.read() as connection:
+        return connection.execute(select(Lineage).where(col(Lineage.id) == lineage_of(store, tracked_id))).one()
+
+
+def disown() -> Update:
+    """Nobody owns any lineage."""
+    return update(Lineage).values(owner_id=None)
+
+
+def consumer(store: Store, owner_id: int, name: str) -> int:
+    """Somebody who must hold a bundle, and holds one."""
+    texts = {"kind": "host", "needs": "{}", "publisher": "pull", "settings": "{}", "probe": "{}", "identities": "[]"}
+    row = {"name": name, "owner_id": owner_id, "fresh_within": 3600, "state": "active", "created_at": NOW}
+    id_ = add(store, Consumer, **texts, **row, created_by="test", sealed_secret=b"sealed-secret")
+    held = {"sent_version": 1, "held_version": 1, "proved_by": "probe", "reported_at": 0}
+    store.write(lambda tx: tx.add(Holding, {"consumer_id": id_, "stream": "trust:x", **held}))
+    return id_
+
+
+def sent(store: Store, owner_id: int, crossing_ids: Iterable[int], *, at: int, recipient: str = "a@example.org") -> int:
+    """A letter that has told of these."""
+    row = {"key": f"sent-{at}-{recipient}", "kind": "urgent", "owner_id": owner_id, "recipient": recipient, "step": 0}
+    more = {"message_id": f"sent-{at}-{recipient}", "reason": "", "opened_at": at, "sent_at": at, "state": "sent"}
+    letter_id = add(store, Letter, **row, **more)
+    for each in crossing_ids:
+        told = {"crossing_id": each, "channel": "mail", "recipient": recipient, "letter_id": letter_id, "at": at}
+        store.write(lambda tx, told=told: tx.add(Told, told))
+    return letter_id
 
 
 def letter(owner_id: int, kind: str = "digest", **values: Any) -> Letter:
@@ -145,28 +187,25 @@ def text_of(message: EmailMessage, subtype: str) -> str:
 def team(store: Store) -> int:
     """An owner with a bit of everything."""
     of = owner(store)
-    broken = certificate(
-        store, of, "api.pay.example", left=6 * DAY + 4 * HOUR, stage="urgent", place="tls:api.pay.example:443"
-    )
+    year = 365 * DAY
+    broken = certificate(store, of, "api.pay.example", left=6 * DAY + 4 * HOUR, stage="urgent", place=TLS.format("api"))
     fails(store, broken, NOW - 30 * HOUR, "connection to acme.example:443 refused")
-    certificate(store, of, "spiffe://prod/ns/pay/sa/ledger", mode="holder", left=5 * HOUR, lifetime=DAY, stage="critical")
-    certificate(
-        store, of, "vendor.pay.example", mode="manual", left=9 * DAY, lifetime=365 * DAY, stage="urgent",
-        names=["dns:vendor-eu.pay.example", "dns:vendor-us.pay.example"], place="tls:10.1.2.3:8443", issuer="CN=DigiCert TLS RSA 2024",
-    )
-    certificate(store, of, "xn--bcher-kva.example", mode="manual", left=41 * DAY, lifetime=365 * DAY, stage="due")
-    certificate(store, of, "legacy.pay.example", mode="manual", left=-2 * DAY, lifetime=365 * DAY, stage="expired", place="tls:legacy.pay.example:443")
-    old = certificate(store, of, "shop.pay.example", left=20 * DAY, place="tls:shop.pay.example:443")
-    not_delivered(store, replaced(store, old, NOW - 2 * DAY), NOW - 2 * DAY, "the reload command ended with 1: nginx: [emerg] cannot load certificate")
-    add_tracked(
-        store, kind="authority", source="imported", shown_as="Payments Issuing CA 2", subject="CN=Payments Issuing CA 2",
-        issuer="CN=Root", not_before=NOW - 900 * DAY, not_after=NOW + 80 * DAY, answering_id=of, owner_id=of, stage="late", recorded_at=NOW - 900 * DAY,
-    )
-    resting = certificate(store, of, "mail.pay.example", mode="manual", left=25 * DAY, lifetime=365 * DAY, stage="late")
+    ledger = {"mode": "holder", "left": 5 * HOUR, "lifetime": DAY, "stage": "critical"}
+    certificate(store, of, "spiffe://prod/ns/pay/sa/ledger", **ledger)
+    more = ["dns:vendor-eu.pay.example", "dns:vendor-us.pay.example"]
+    vendor = {"names": more, "place": "tls:10.1.2.3:8443", "issuer": "CN=DigiCert TLS RSA 2024", "stage": "urgent"}
+    certificate(store, of, "vendor.pay.example", mode="manual", left=9 * DAY, lifetime=year, **vendor)
+    certificate(store, of, "xn--bcher-kva.example", mode="manual", left=41 * DAY, lifetime=year, stage="due")
+    legacy = {"stage": "expired", "place": TLS.format("legacy")}
+    certificate(store, of, "legacy.pay.example", mode="manual", left=-2 * DAY, lifetime=year, **legacy)
+    old = certificate(store, of, "shop.pay.example", left=20 * DAY, place=TLS.format("shop"))
+    reason = "the reload command ended with 1: nginx: [emerg] cannot load certificate"
+    not_delivered(store, replaced(store, old, NOW - 2 * DAY), NOW - 2 * DAY, reason)
+    signer = {"kind": "authority", "shown_as": "Payments Issuing CA 2", "subject": "CN=Payments Issuing CA 2"}
+    ends = {"not_before": NOW - 900 * DAY, "not_after": NOW + 80 * DAY, "recorded_at": NOW - 900 * DAY}
+    add_tracked(store, **signer, **ends, issuer="CN=Root", answering_id=of, owner_id=of, stage="late")
+    resting = certificate(store, of, "mail.pay.example", mode="manual", left=25 * DAY, lifetime=year, stage="late")
     acknowledged(store, resting, NOW + 10 * DAY)
     for number in range(86):
         certificate(store, of, f"svc-{number}.pay.example", left=(35 + number * 7 % 50) * DAY)
     return of
-
-
-from renewers.models import Lineage as _LINEAGE  # noqa: E402
