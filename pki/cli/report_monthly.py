@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 import typer
 
 from pki.cli.options import Force, Json
 
-Format = Literal["html", "pdf", "json"]
-FORMATS: tuple[Format, ...] = ("html", "pdf", "json")
+
+class Format(StrEnum):
+    """What it can be written as."""
+
+    HTML = "html"
+    PDF = "pdf"
+    JSON = "json"
 
 
 def monthly(
@@ -26,7 +32,7 @@ def monthly(
     from pki.cli.output import print_json, say
     from pki.client.rest import API, connect
 
-    wanted = tuple(dict.fromkeys(format or (FORMATS if out is not None else ())))
+    wanted = tuple(dict.fromkeys(format or (Format if out is not None else ())))
     if out is None and len(wanted) > 1:
         raise typer.BadParameter("several forms need a directory: --out", param_hint="--format")
     with connect() as client:
