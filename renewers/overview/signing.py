@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from sqlalchemy import Connection, func, select
 from sqlmodel import col
@@ -37,6 +38,16 @@ class Lists:
 
 
 @dataclass(frozen=True, slots=True)
+class Turning:
+    """A rotation, with the names of those that go and of those that come, and what it waits for."""
+
+    rotation: Rotation
+    outgoing: tuple[str, ...]
+    incoming: tuple[str, ...]
+    waits_for: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Branch:
     """One authority in the tree, and how deep it stands there."""
 
@@ -58,10 +69,10 @@ class Whole:
     delta: DeltaList | None
     crossed: tuple[tuple[str, CrossCertificate], ...]
     """Cross-certificates for it, each with the name of who signed."""
-    rotations: tuple[Rotation, ...]
+    rotations: tuple[Turning, ...]
 
 
-def tree(lifecycle: Lifecycle, caller: Caller) -> tuple[list[Branch], list[Rotation]]:
+def tree(lifecycle: Lifecycle, caller: Caller) -> tuple[list[Branch], list[Turning]]:
     """All authorities, each beneath its issuer; and the rotations, those that are open first."""
     caller.must(Operation.READ_AUTHORITIES)
     rows = lifecycle.installation.authorities.all()
@@ -98,7 +109,11 @@ def show(lifecycle: Lifecycle, caller: Caller, name: str) -> Whole:
         crossed = connection.execute(
             select(CrossCertificate).where(col(CrossCertificate.authority_id) == row.id).limit(SHOWN)
         ).all()
-        rotations = [one for one in _rotations(connection) if row.name in _names(one) or one.line == row.line]
+        rotations = [
+            one
+            for one in _rotations(connection)
+            if row.name in (*one.outgoing, *one.incoming) or one.rotation.line == row.line
+        ]
         branch = Branch(
             row,
             0,
@@ -124,7 +139,7 @@ def _lists(connection: Connection) -> Mapping[int, Lists]:
     """Of each authority: the shards that are published, and the complete list."""
     columns = (
         col(RevocationList.authority_id),
-        func.count().label("count"),
+        func.count().label("shards"),
         func.min(col(RevocationList.this_update)).label("signed"),
         func.min(col(RevocationList.next_update)).label("ends"),
         func.max(col(RevocationList.number)).label("number"),
@@ -132,25 +147,27 @@ def _lists(connection: Connection) -> Mapping[int, Lists]:
     )
     made = select(*columns).where(col(RevocationList.number) > 0).group_by(col(RevocationList.authority_id))
     return {
-        row.authority_id: Lists(row.count, row.entries or 0, row.signed, row.ends, row.number)
+        row.authority_id: Lists(row.shards, row.entries or 0, row.signed, row.ends, row.number)
         for row in connection.execute(made)
     }
 
 
-def _rotations(connection: Connection) -> list[Rotation]:
+def _rotations(connection: Connection) -> list[Turning]:
     """Those that are open, and the newest of those that are over."""
     is_open = col(Rotation.state) == underway.OPEN
     rows = connection.execute(select(Rotation).where(is_open).order_by(col(Rotation.id).desc()).limit(SHOWN)).all()
     over = select(Rotation).where(~is_open).order_by(col(Rotation.id).desc()).limit(SHOWN)
-    return [Rotation(**row._mapping) for row in (*rows, *connection.execute(over))]
+    return [_turning(row) for row in (*rows, *connection.execute(over))]
 
 
-def _moving(rotations: Sequence[Rotation]) -> Mapping[str, Rotation]:
-    return {name: one for one in rotations if one.state == underway.OPEN for name in _names(one)}
+def _turning(row: Any) -> Turning:
+    lists = (tuple(map(str, json.loads(text))) for text in (row.outgoing, row.incoming, row.waits_for))
+    return Turning(Rotation(**row._mapping), *lists)
 
 
-def _names(rotation: Rotation) -> tuple[str, ...]:
-    return (*json.loads(rotation.outgoing), *json.loads(rotation.incoming))
+def _moving(rotations: Sequence[Turning]) -> Mapping[str, Rotation]:
+    of_open = [one for one in rotations if one.rotation.state == underway.OPEN]
+    return {name: one.rotation for one in of_open for name in (*one.outgoing, *one.incoming)}
 
 
 def _tracked(connection: Connection, rows: Sequence[Authority]) -> Mapping[int, int]:

@@ -91,6 +91,14 @@ def find(connection: Connection) -> Kept | None:
     return kept.find(connection, NAME)
 
 
+def by_stage(counted: Kept) -> dict[str, int]:
+    """How many there are of each stage, whoever renews them."""
+    found = Counter[str]()
+    for stages in counted.body["stages"].values():
+        found.update(stages)
+    return dict(found)
+
+
 def _stretches(store: Store, key: Any) -> Iterator[tuple[int, int]]:
     """From one id to the other, from the first to the last row."""
     with store.read() as connection:
