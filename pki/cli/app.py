@@ -11,6 +11,7 @@ import typer
 from pki.cli import (
     alarm,
     anchor,
+    answer,
     bundle,
     bundle_follow,
     bundle_streams,
@@ -30,6 +31,7 @@ from pki.cli import (
     renew,
     replace,
     report,
+    report_bounce,
     report_letters,
     report_monthly,
     report_preview,
@@ -76,10 +78,16 @@ track.app.command("remove")(track_plan.remove)
 track.app.command("lineages")(track_plan.lineages)
 track.app.command("import")(track_find.import_)
 track.app.command("scan")(track_find.scan)
+track.app.command("acknowledge")(answer.acknowledge)
+track.app.command("unacknowledge")(answer.unacknowledge)
+track.app.command("acknowledged")(answer.acknowledged)
 app.add_typer(track.app, name="track", rich_help_panel=INVENTORY)
 app.add_typer(renew.app, name="renew", rich_help_panel=INVENTORY)
 app.add_typer(destination.app, name="destination", rich_help_panel=INVENTORY)
 app.add_typer(replace.app, name="replace", rich_help_panel=INVENTORY)
+owner.app.command("mailboxes")(answer.mailboxes)
+owner.app.command("revive")(answer.revive)
+owner.app.command("calendar")(answer.calendar)
 app.add_typer(owner.app, name="owner", rich_help_panel=INVENTORY)
 report.app.command("preview")(report_preview.preview)
 report.app.command("send")(report_letters.send)
@@ -87,6 +95,7 @@ report.app.command("list")(report_letters.listing)
 report.app.command("show")(report_letters.show)
 report.app.command("explain")(report_letters.explain)
 report.app.command("monthly")(report_monthly.monthly)
+report.app.command("bounce")(report_bounce.bounce)
 app.add_typer(report.app, name="report", rich_help_panel=INVENTORY)
 app.add_typer(issuer.app, name="issuer", rich_help_panel=INVENTORY)
 consumer.app.command("add")(consumer_plan.add)

@@ -18,6 +18,7 @@ from pki.web import links, public
 from pki.web import publications as fetched_publications
 from pki.web.api import (
     alarms,
+    answers,
     authorities,
     certificates,
     consumers,
@@ -56,7 +57,7 @@ API = "/api/v1"
 NOUNS = (
     *(certificates, authorities, profiles, tokens, ledger, keys),
     *(consumers, publications, rotations, replacements),
-    *(owners, tracked, endpoints, scans, lineages, renewals, destinations, issuers, alarms, events),
+    *(answers, owners, tracked, endpoints, scans, lineages, renewals, destinations, issuers, alarms, events),
     *(letters, report_preview),
     report_monthly,
 )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Annotated, cast
 
 from cryptography import x509
@@ -45,6 +45,15 @@ def read_duration(text: str | None) -> timedelta | None:
         return parse_duration(text)
     except ValueError as error:
         raise BadRequest(str(error), code="bad-duration") from None
+
+
+def read_moment(text: str) -> int:
+    """A moment as a request writes it: RFC 3339, UTC if it names no zone, or a day, whose last second is meant."""
+    try:
+        found = datetime.fromisoformat(f"{text}T23:59:59" if len(text) == len("2027-03-31") else text)
+        return int((found if found.tzinfo is not None else found.replace(tzinfo=UTC)).timestamp())
+    except (ValueError, OverflowError):
+        raise BadRequest("that is not a moment", code="bad-moment", hint="2027-03-31, 2027-03-31T12:00:00Z") from None
 
 
 def read_subject(text: str | None) -> x509.Name | None:

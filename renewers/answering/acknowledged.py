@@ -59,8 +59,20 @@ def acknowledge(lifecycle: Lifecycle, caller: Caller, what: str, until: int, rea
     `what` is `lineage:NAME`, or names something tracked as everywhere. `BadRequest` if `until` is in the past, after
     the end of it, or more than 90 days ahead; `Conflict` if there is nothing to take care of.
     """
+    return acknowledge_named(lifecycle, caller, what, until, reason)[0]
+
+
+def acknowledge_named(
+    lifecycle: Lifecycle, caller: Caller, what: str, until: int, reason: str
+) -> tuple[Acknowledged, str]:
+    """The same, with what people call that which it is about."""
     caller.must(Operation.MANAGE_INVENTORY)
-    return lifecycle.store.write(lambda tx: settle(tx, caller, find(tx.connection, what), until, reason))
+
+    def unit(tx: Transaction) -> tuple[Acknowledged, str]:
+        matter = find(tx.connection, what)
+        return settle(tx, caller, matter, until, reason), matter.subject
+
+    return lifecycle.store.write(unit)
 
 
 def settle(tx: Transaction, caller: Caller, matter: Matter, until: int, reason: str) -> Acknowledged:

@@ -19,7 +19,7 @@ from typing import Any
 from ca.errors import BadRequest
 from renewers.plain import one_line
 
-LONGEST = 256 * 1024
+LONGEST = 128 * 1024
 """Bytes that are read; a report that returns a large message is cut there, which it survives."""
 MOST_PARTS, DEEPEST, MOST_RECIPIENTS = 50, 5, 50
 _ID = re.compile(r"<([^<>\s@]{1,200}@[^<>\s@]{1,255})>")
