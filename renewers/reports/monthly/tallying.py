@@ -101,16 +101,22 @@ class First:
     def __init__(self, most: int) -> None:
         self._rows: list[tuple[int, int, dict[str, Any]]] = []
         self._most = most
+        self._bound: tuple[int, int] | None = None
         self.count = 0
 
     def add(self, not_after: int, id_: int, make: Callable[[], dict[str, Any]]) -> None:
         """One more; it is only made if it may be among the first."""
         self.count += 1
+        if self._bound is not None and (not_after, id_) > self._bound:
+            return
+        self._rows.append((not_after, id_, make()))
         if len(self._rows) >= 2 * self._most:
-            self._rows = sorted(self._rows, key=lambda row: row[:2])[: self._most]
-        if len(self._rows) < self._most or (not_after, id_) < max(row[:2] for row in self._rows):
-            self._rows.append((not_after, id_, make()))
+            self._rows = self._ordered()
+            self._bound = self._rows[-1][:2]
 
     def rows(self) -> list[dict[str, Any]]:
         """Those, the first to end first."""
-        return [row for _, _, row in sorted(self._rows, key=lambda row: row[:2])[: self._most]]
+        return [row for _, _, row in self._ordered()]
+
+    def _ordered(self) -> list[tuple[int, int, dict[str, Any]]]:
+        return sorted(self._rows, key=lambda row: row[:2])[: self._most]
