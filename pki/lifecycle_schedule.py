@@ -11,6 +11,7 @@ from ca.store.lease import leased
 from pki.beats import Beat
 from pki.logs import logger
 from pki.product import Product
+from renewers.answering import acknowledged, links
 from renewers.distribution import canaries, freshness, latency, leaves, probing, publishing
 from renewers.duties import DUTIES
 from renewers.inventory import answering, ending, issued, own
@@ -132,6 +133,8 @@ def prune_inventory(product: Product) -> None:
     while notices.prune(product.lifecycle, settings.events.keep):
         continue
     while forgetting.prune(product.lifecycle):
+        continue
+    while links.prune(product.lifecycle) or acknowledged.prune(product.lifecycle):
         continue
     snapshots.prune(product.lifecycle)
     publishing.prune(product.lifecycle)

@@ -22,7 +22,7 @@ BECAUSE = {
     "suggested": "its issuer suggests it",
     "asked": "somebody asked for it",
 }
-LONG = ("certificate", "chain", "places", "deliveries", "renewals", "destinations", "work", "replaced")
+LONG = ("certificate", "chain", "places", "deliveries", "renewals", "destinations", "work", "replaced", "acknowledged")
 """What has a table of its own, or is left to --json."""
 
 OURS = ("issued", "renewed")
@@ -110,7 +110,7 @@ def show_tracked(found: Found, *, as_json: bool) -> None:
     if as_json:
         print_json({**row, "history": found.history})
         return
-    fields({**_short(row), "replaced": row["replaced"]})
+    fields({**_short(row), **_care(row), "replaced": row["replaced"]})
     typer.echo("")
     shown = [
         [one["place"], moment(one["first_seen"]), moment(one["last_seen"]), one["is_there"]] for one in row["places"]
@@ -148,7 +148,13 @@ def _of_current(found: Found) -> dict[str, Any]:
     if current is None:
         return {}
     own = {name: row[name] or current[name] for name in ("stage", "owner")}
-    return own | {name: current[name] for name in ("owner_because", "issuer", "serial")}
+    return own | {name: current[name] for name in ("owner_because", "issuer", "serial")} | _care(current)
+
+
+def _care(row: dict[str, Any]) -> dict[str, Any]:
+    """That somebody takes care of it."""
+    care = row.get("acknowledged")
+    return {"taken care of": f"until {moment(care['until'])} by {care['by']}: {care['reason']}"} if care else {}
 
 
 def _renewals(row: dict[str, Any]) -> None:

@@ -166,10 +166,20 @@ class RenewedView(BaseModel):
     error: str | None
 
 
+class CareView(BaseModel):
+    """That somebody takes care of it until a moment, and why."""
+
+    until: str
+    reason: str
+    by: str
+    at: str
+
+
 class TrackedShown(TrackedView):
     """The same with its whole story."""
 
     names: list[str]
+    acknowledged: CareView | None
     is_current: bool
     replaced_by: str | None
     replaced: list[str]

@@ -9,6 +9,7 @@ from typing import Any
 
 from ca.profiles.config import format_seconds
 from pki.web.answered_inventory import (
+    CareView,
     ClaimView,
     DeliveredView,
     DifferenceView,
@@ -31,7 +32,7 @@ from renewers.inventory.imports import Imported
 from renewers.inventory.ownership import Ownership
 from renewers.inventory.search import Found
 from renewers.inventory.story import Delivered, Renewed, Seen, Story
-from renewers.models import Lineage, Owner, Tracked
+from renewers.models import Acknowledged, Lineage, Owner, Tracked
 
 
 def maybe(seconds: int | None) -> str | None:
@@ -108,6 +109,7 @@ def tracked_shown(story: Story) -> TrackedShown:
     return TrackedShown(
         **_tracked(story.tracked, name, mode, story.ownership),
         names=list(story.names),
+        acknowledged=care_view(story.acknowledged),
         is_current=story.is_current,
         replaced_by=story.replaced_by,
         replaced=list(story.replaced),
@@ -117,6 +119,11 @@ def tracked_shown(story: Story) -> TrackedShown:
         certificate=story.certificate,
         chain=story.chain,
     )
+
+
+def care_view(row: Acknowledged | None) -> CareView | None:
+    """That somebody takes care of it, if that stands."""
+    return None if row is None else CareView(until=moment(row.until), reason=row.reason, by=row.by, at=moment(row.at))
 
 
 def _seen(one: Seen) -> SeenView:

@@ -12,11 +12,13 @@ from ca.models import Certificate
 from ca.store import Store
 from ca.x509.bundle import pem_certificate
 from ca.x509.certificate import algorithm_of, assemble
+from renewers.answering import acknowledged
 from renewers.inventory.facts import AUTHORITY, CERTIFICATE
 from renewers.inventory.finding import find_tracked
 from renewers.inventory.joining import ISSUED
 from renewers.inventory.ownership import Ownership, owner_of
 from renewers.models import (
+    Acknowledged,
     Delivery,
     Destination,
     Endpoint,
@@ -74,6 +76,8 @@ class Story:
     lineage: Lineage | None
     is_current: bool
     ownership: Ownership
+    acknowledged: Acknowledged | None
+    """That somebody takes care of it, if that stands."""
     replaced_by: str | None
     replaced: tuple[str, ...]
     places: tuple[Seen, ...]
@@ -97,6 +101,7 @@ def show(store: Store, what: str) -> Story:
             lineage=None if lineage is None else Lineage(**lineage._mapping),
             is_current=lineage is not None and lineage.current_id == row.id,
             ownership=owner_of(connection, row),
+            acknowledged=acknowledged.of_tracked(connection, row),
             replaced_by=connection.execute(successor).scalar(),
             replaced=_replaced(connection, row),
             places=_places(connection, row.id),
