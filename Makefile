@@ -18,7 +18,7 @@ AXE_VERSION := 4.14.1
 OIDC_PROVIDER_VERSION := 9.13.3
 
 .DEFAULT_GOAL := help
-.PHONY: help run demo test lint bench peers fuzz fuzz-api crash crash-renewals orders years rotations rotations-kill revocations compromise requirements clean
+.PHONY: help run demo test lint bench peers fuzz fuzz-api crash crash-renewals orders years rotations rotations-kill revocations compromise letters requirements clean
 
 help: ## what there is
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -65,6 +65,9 @@ rotations: $(VENV)/tests ## a living mesh through two CA rotations; COUNT=20 cli
 
 rotations-kill: $(VENV)/tests ## the same, with kill -9 of the server at every stage
 	$(BIN)/python -m tests.flows.rotations $(or $(COUNT),20) --kill
+
+letters: $(VENV)/tests ## the digests of COUNT=1000 owners, through a server that refuses, drops and stalls, and kill -9
+	$(BIN)/python -m tests.flows.letters $(or $(COUNT),1000)
 
 revocations: $(VENV)/tests ## from revoked to refused at nginx and Mosquitto among 1,000,000; COUNT=100 revocations
 	$(BIN)/python -m tests.flows.revocations $(or $(COUNT),100)
