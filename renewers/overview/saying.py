@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import func, select
+from sqlalchemy import Connection, func, select
 from sqlmodel import col
 
 from ca.access import Caller, Operation
@@ -17,8 +18,6 @@ from renewers.models import Alarm, Event, Owner, Tracked
 from renewers.telling.events import SEVERITIES
 
 PAGE = 50
-LOOKED_AT = 5000
-"""Alarms of one severity that are looked through for those of one kind."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +49,7 @@ class Told:
     subject: str
     severity: str
     message: str
+    tracked_id: int | None
 
 
 def alarms(
@@ -64,57 +64,71 @@ def alarms(
     caller.must(Operation.READ_INVENTORY)
     if severity is not None and severity not in SEVERITIES:
         raise BadRequest("that is not a severity", code="bad-severity", hint=", ".join(SEVERITIES))
-    place = _read(cursor)
     with lifecycle.store.read(snapshot=True) as connection:
-        groups = select(col(Alarm.severity), col(Alarm.kind), func.count()).group_by(
-            col(Alarm.severity), col(Alarm.kind)
-        )
-        counts = connection.execute(groups).all()
-        rows: list[Any] = []
-        for name in reversed(SEVERITIES) if severity is None else (severity,):
-            rank = SEVERITIES.index(name)
-            if place is not None and rank > place[0]:
-                continue
-            query = (
-                select(Alarm)
-                .where(col(Alarm.severity) == name)
-                .order_by(col(Alarm.since), col(Alarm.kind), col(Alarm.subject))
-            )
-            query = query if kind is None else query.where(col(Alarm.kind) == kind)
-            skip = place[1] if place is not None and rank == place[0] else 0
-            rows += [
-                (rank, skip + at, row)
-                for at, row in enumerate(connection.execute(query.offset(skip).limit(PAGE + 1 - len(rows))), 1)
-            ]
-            if len(rows) > PAGE:
-                break
-        shown = [row for _, _, row in rows[:PAGE]]
+        found = list(_page(connection, severity, kind, _read(cursor)))
+        shown = [row for _, _, row in found[:PAGE]]
         owners = _by_id(connection, Owner, {row.owner_id for row in shown})
-        tracked = select(col(Tracked.identity), col(Tracked.id)).where(
-            col(Tracked.identity).in_([row.subject for row in shown])
-        )
-        ids = {row.identity: row.id for row in connection.execute(tracked)}
-    severities, kinds = dict[str, int](), dict[str, int]()
-    for name, of_kind, count in counts:
-        severities[name] = severities.get(name, 0) + count
-        kinds[of_kind] = kinds.get(of_kind, 0) + count
-    last = rows[PAGE - 1] if len(rows) > PAGE else None
+        ids = _tracked(connection, [row.subject for row in shown])
+        severities, kinds = _counts(connection)
+    last = found[PAGE - 1] if len(found) > PAGE else None
     return Alarms(
         rows=tuple(Standing(Alarm(**row._mapping), owners.get(row.owner_id), ids.get(row.subject)) for row in shown),
         next=None if last is None else f"{last[0]}:{last[1]}",
         severities=severities,
-        kinds=dict(sorted(kinds.items())),
+        kinds=kinds,
     )
 
 
-def told(event: Event) -> Told:
-    """An event as one sentence."""
+def _page(
+    connection: Connection, severity: str | None, kind: str | None, place: tuple[int, int] | None
+) -> Iterator[tuple[int, int, Any]]:
+    """One row more than a page has, each with the rank of its severity and its number there."""
+    left = PAGE + 1
+    for name in reversed(SEVERITIES) if severity is None else (severity,):
+        rank = SEVERITIES.index(name)
+        if place is not None and rank > place[0]:
+            continue
+        query = select(Alarm).where(col(Alarm.severity) == name)
+        query = query if kind is None else query.where(col(Alarm.kind) == kind)
+        skip = place[1] if place is not None and rank == place[0] else 0
+        ordered = query.order_by(col(Alarm.since), col(Alarm.kind), col(Alarm.subject)).offset(skip).limit(left)
+        for number, row in enumerate(connection.execute(ordered).all(), skip + 1):
+            left -= 1
+            yield rank, number, row
+        if left <= 0:
+            return
+
+
+def _counts(connection: Connection) -> tuple[dict[str, int], dict[str, int]]:
+    """How many there are by severity, and by kind."""
+    groups = (col(Alarm.severity), col(Alarm.kind))
+    severities, kinds = Counter[str](), Counter[str]()
+    for severity, kind, count in connection.execute(select(*groups, func.count()).group_by(*groups)):
+        severities[severity] += count
+        kinds[kind] += count
+    return dict(severities), dict(sorted(kinds.items()))
+
+
+def told(lifecycle: Lifecycle, events: Sequence[Event]) -> list[Told]:
+    """Events as sentences, each with the number of the tracked thing that it is about, if that is one."""
+    with lifecycle.store.read() as connection:
+        ids = _tracked(connection, [event.subject for event in events])
+    return [_told(event, ids) for event in events]
+
+
+def _told(event: Event, ids: Mapping[str, int]) -> Told:
     said = json.loads(event.body)
     message = said.get("message") if isinstance(said.get("message"), str) else event.kind
-    return Told(event.id or 0, event.at, event.kind, event.subject, event.severity, str(message))
+    named = (event.id or 0, event.at, event.kind, event.subject, event.severity)
+    return Told(*named, str(message), ids.get(event.subject))
 
 
-def _by_id(connection: Any, table: Any, ids: set[int | None]) -> dict[int | None, str]:
+def _tracked(connection: Connection, identities: Sequence[str]) -> dict[str, int]:
+    query = select(col(Tracked.identity), col(Tracked.id)).where(col(Tracked.identity).in_(identities))
+    return {row.identity: row.id for row in connection.execute(query)}
+
+
+def _by_id(connection: Connection, table: Any, ids: set[int | None]) -> dict[int | None, str]:
     wanted = [one for one in ids if one is not None]
     query = select(col(table.id), col(table.name)).where(col(table.id).in_(wanted))
     return {row.id: row.name for row in connection.execute(query)}

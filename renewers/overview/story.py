@@ -101,7 +101,7 @@ def whole(lifecycle: Lifecycle, caller: Caller, tracked_id: int) -> Whole:
             origin=origin,
             alarms=tuple(_alarms(connection, row, lineage)),
             acknowledged=acknowledged.of_tracked(connection, row),
-            moments=tuple(sorted(moments, key=lambda moment: -moment.at)),
+            moments=tuple(sorted(moments[::-1], key=lambda moment: -moment.at)),
             siblings=tuple(_siblings(connection, row)),
         )
 

@@ -30,6 +30,7 @@ SOURCES = {"issued": "our CA", "renewed": "renewed", "imported": "imported", "sc
 WITHIN = (1, 7, 30, 90)
 MANY = 8
 """How many owners and issuers have a link of their own."""
+LONGEST = 40
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,12 +123,12 @@ def _groups(asked: Asked, counted: Kept | None, owners: list[str]) -> Iterator[t
     yield "Renewed", [_choice(asked, "mode", value, text) for value, text in MODES.items()]
     yield "Ends within", [_choice(asked, "within", str(days), f"{days} d") for days in WITHIN]
     orphans = _choice(asked, "orphan", "1", "nobody’s")
-    yield "Owner", [orphans, *(_choice(asked, "owner", name, name) for name in owners)]
+    yield "Owner", [orphans, *(_choice(asked, "owner", name, name[:LONGEST]) for name in owners)]
     yield "Kind", [_choice(asked, "kind", kind, kind) for kind in ("certificate", "authority", "crl", "bundle")]
     yield "Known by", [_choice(asked, "source", value, text) for value, text in SOURCES.items()]
     issuers = [] if counted is None else [name for name, _ in counted.body["issuers"][:MANY] if name]
     if issuers:
-        yield "Issuer", [_choice(asked, "issuer", name, name[:60]) for name in issuers]
+        yield "Issuer", [_choice(asked, "issuer", name, name[:LONGEST]) for name in issuers]
 
 
 def _stages(asked: Asked, counted: Kept | None) -> Iterator[Choice]:

@@ -104,7 +104,7 @@ def events(
         request,
         "events.html",
         title="Events",
-        events=[saying.told(row) for row in rows],
+        events=saying.told(product_of(request).lifecycle, rows),
         asked=asked,
         severities=[
             ("all", href("/events", asked, severity=""), not severity),
