@@ -24,6 +24,7 @@ from ca.keys.algorithms import KeyType, PrivateKey
 from ca.x509.request import make_request
 from pki.client.rest import Client, connect
 from pki.demo.gateway import Gateway, knock
+from pki.demo.letters import Letters
 from pki.demo.succession import Holder, Succession
 from pki.demo.trust import Trust
 from pki.demo.upkeep import SHOP, Upkeep
@@ -74,8 +75,11 @@ class Teller:
                 self._keep_head(client)
                 self._trust(client).refused(gateway, workload, self._revoked(client, workload))
                 self._later(client, gateway, Holder("device", device), Holder("gateway", server), open_until_the_end)
+                letters = Letters(self._world, self._voice, client)
+                letters.told()
                 self._verified(client)
-                self._next(time.monotonic() - started, once=once)
+                link = None if once else letters.page()  # later, nobody answers there
+                self._next(time.monotonic() - started, link)
                 if not once:
                     self._stay(process)
 
@@ -182,7 +186,7 @@ class Teller:
         entries, certificates = report["entries"], report["certificates"]
         self._say(f"[green]sound[/]: {entries} entries and {certificates} certificates agree with the kept head")
 
-    def _next(self, took: float, *, once: bool) -> None:
+    def _next(self, took: float, link: str | None) -> None:
         state = escape(str(self._world.state))
         in_environment = sys.prefix != sys.base_prefix
         commands = (
@@ -191,14 +195,16 @@ class Teller:
             "  certwright cert list",
             f"  certwright cert show $(cat {escape(str(self._world.directory))}/mesh/serial.txt)",
             f"  certwright track show {SHOP}",
-            *([f"  certwright renew now {SHOP}"] if not once else []),  # later, its website is no more
+            *([f"  certwright renew now {SHOP}"] if link else []),  # later, its website is no more
             "  certwright renew plan            what the coming months bring",
             "  certwright consumer list         who holds the newest, and who is behind",
             "  certwright ca rotate root --plan",
+            "  certwright report list           who was written to, and what became of it",
             "  certwright profile list          what may be issued, and to whom",
             "  certwright profile test mesh     policy is tested like code",
             "  certwright token create ci --role requester --profile mesh --attribute namespace=payments",
             f"  curl http://127.0.0.1:{self._world.plain}/crl/issuing-2.crl | openssl crl -inform DER -text",
+            *([f"The pages (your browser does not know this CA): {escape(link)}"] if link else []),
         )
         self._voice.frame(f"[bold]All of this took {took:.1f} s.[/] Try next, in another terminal:")
         self._voice.to_copy(commands)

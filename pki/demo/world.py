@@ -37,6 +37,7 @@ class World:
         self.trusted = self.directory / "trusted.pem"
         self.crls = self.directory / "crls.pem"
         self.head = self.directory / "kept-head.txt"
+        self.mail = self.directory / "mail"
         self._lock: ProcessLock | None = None
 
     def make(self) -> Initialised:
@@ -52,6 +53,9 @@ class World:
             "installation.public_url": f"http://127.0.0.1:{self.plain}",
             "listen.tls": f"127.0.0.1:{self.tls}",
             "listen.plain": f"127.0.0.1:{self.plain}",
+            "mail.directory": str(self.mail),
+            "mail.sender": f"Certwright <certwright@{DOMAIN}>",
+            "mail.link_url": f"https://127.0.0.1:{self.tls}",
             "consumers.canary_every": "2s",  # a newcomer does not wait ten minutes to see what a gateway holds
             "renewals.programs": [shutil.which("touch") or "/usr/bin/touch"],
         }

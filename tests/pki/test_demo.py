@@ -67,6 +67,11 @@ def test_the_story_is_told(told: tuple[Path, str]) -> None:
         "By what right each stage was left",
         "shows shop.demo.internal: nothing is wrong",
         "nothing is due, nothing fails, and nothing is wrong",
+        "legacy.demo.internal ends in 60 hours, and we cannot renew it",
+        "[1 act now] web certificates",
+        "2 d 1",
+        "Renewed by hand (1)",
+        "web is told of it",
         "sound: ",
         "All of this took",
     ]
