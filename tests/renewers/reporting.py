@@ -3,21 +3,22 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from email.message import EmailMessage
 from email.parser import BytesParser
 from email.policy import SMTP
 from typing import Any
 
-from sqlalchemy import Update, select, update
+from sqlalchemy import Update, insert, select, update
 from sqlmodel import col
 
-from ca.store import Store
+from ca.store import Store, Transaction
 from renewers.lifecycle import Lifecycle, MailPolicy
 from renewers.models import (
     Acknowledged,
     Consumer,
+    Crossing,
     Destination,
     Holding,
     Letter,
@@ -29,7 +30,18 @@ from renewers.models import (
     Work,
 )
 from renewers.reports import compose, digest
-from tests.renewers.tracking import START, add, add_endpoint, add_lineage, add_tracked, change, find, make_lifecycle
+from tests.renewers.tracking import (
+    START,
+    add,
+    add_endpoint,
+    add_lineage,
+    add_tracked,
+    change,
+    find,
+    lineage_columns,
+    make_lifecycle,
+    tracked_row,
+)
 
 DAY, HOUR = 86400, 3600
 TLS = "tls:{}.pay.example:443"
@@ -154,6 +166,21 @@ def sent(store: Store, owner_id: int, crossing_ids: Iterable[int], *, at: int, r
     return letter_id
 
 
+def crossing(store: Store, about: str, threshold: str = "urgent", **values: Any) -> Any:
+    """A row of `Crossing`, as the engine hands it over."""
+    row = {
+        "about": about,
+        "threshold": threshold,
+        "urgency": "immediate",
+        "subject": "s",
+        "message": "m",
+        "state": "open",
+    }
+    id_ = add(store, Crossing, **(row | {"crossed_at": NOW, "noted_at": NOW} | values))
+    empty = {"tracked_id": None, "lineage_id": None, "hint": None, "crossed_at": NOW}
+    return Crossing(id=id_, **(empty | row | values))
+
+
 def letter(owner_id: int, kind: str = "digest", **values: Any) -> Letter:
     """A letter that was opened."""
     row = {"id": 7, "key": "k", "kind": kind, "owner_id": owner_id, "recipient": "payments-team@example.org", "step": 0}
@@ -181,7 +208,7 @@ def text_of(message: EmailMessage, subtype: str) -> str:
     part = next(part for part in message.walk() if part.get_content_type() == f"text/{subtype}")
     content = part.get_payload(decode=True)
     assert isinstance(content, bytes)
-    return content.decode()
+    return content.decode() if subtype in ("csv", "calendar") else content.decode().replace("\r\n", "\n")
 
 
 def team(store: Store) -> int:
@@ -206,6 +233,21 @@ def team(store: Store) -> int:
     add_tracked(store, **signer, **ends, issuer="CN=Root", answering_id=of, owner_id=of, stage="late")
     resting = certificate(store, of, "mail.pay.example", mode="manual", left=25 * DAY, lifetime=year, stage="late")
     acknowledged(store, resting, NOW + 10 * DAY)
-    for number in range(86):
-        certificate(store, of, f"svc-{number}.pay.example", left=(35 + number * 7 % 50) * DAY)
+    healthy(store, of, {f"svc-{number}.pay.example": (35 + number * 7 % 50) * DAY for number in range(86)})
     return of
+
+
+def healthy(store: Store, owner_id: int, left: Mapping[str, int], mode: str = "renewed", life: int = 90 * DAY) -> None:
+    """Certificates by name, each with the seconds that it has left, written at once."""
+
+    def unit(tx: Transaction) -> None:
+        for name, seconds in left.items():
+            ends = {"not_before": NOW + seconds - life, "not_after": NOW + seconds - 1}
+            line = insert(Lineage).values(**lineage_columns(mode, owner_id=owner_id)).returning(col(Lineage.id))
+            lineage_id = tx.execute(line).scalar_one()
+            row = tracked_row(shown_as=name, answering_id=owner_id, lineage_id=lineage_id, **ends)
+            id_ = tx.execute(insert(Tracked).values(**row).returning(col(Tracked.id))).scalar_one()
+            tx.execute(update(Lineage).where(col(Lineage.id) == lineage_id).values(current_id=id_))
+            tx.add(TrackedName, {"name": f"dns:{name}", "tracked_id": id_})
+
+    store.write(unit)

@@ -16,14 +16,14 @@ from ca.errors import NotFound
 from ca.store import Store, open_store
 from renewers.lifecycle import Lifecycle
 from renewers.mailing import thresholds
-from renewers.models import Crossing, Endpoint, Lineage, OwnerClaim, Renewal, Tracked, Work
+from renewers.models import Endpoint, Lineage, OwnerClaim, Renewal, Tracked, Work
 from renewers.reports import digest, reading
 from renewers.reports.content import Digest
 from renewers.reports.rows import Need
 from renewers.telling.alarms import Trouble, raise_alarm
 from renewers.timing import deadlines, lead_time
 from tests.renewers import reporting
-from tests.renewers.reporting import DAY, HOUR, NOW, certificate, fails
+from tests.renewers.reporting import DAY, HOUR, NOW, certificate, crossing, fails
 from tests.renewers.tracking import add, add_lineage, add_owner, change, find
 
 _numbers = count(1)
@@ -44,20 +44,6 @@ def gathered(life: Lifecycle, owner_id: int, kind: str = "digest", at: int = NOW
 def needs(found: Digest) -> dict[str, list[str]]:
     """Names by what must be done about them."""
     return {section.need.value: [row.name for row in section.rows] for section in found.sections}
-
-
-def crossing(store: Store, about: str, threshold: str = "urgent", **values: Any) -> Any:
-    """A row of `Crossing`, as the engine hands it over."""
-    row = {
-        "about": about,
-        "threshold": threshold,
-        "urgency": "immediate",
-        "subject": "s",
-        "message": "m",
-        "state": "open",
-    }
-    id_ = add(store, Crossing, **(row | {"crossed_at": NOW, "noted_at": NOW} | values))
-    return Crossing(id=id_, hint=None, **{"tracked_id": None, "lineage_id": None, **row, "crossed_at": NOW, **values})
 
 
 def test_what_a_person_must_do_comes_first_and_in_that_order(any_store: Store) -> None:
@@ -286,9 +272,10 @@ def _statements(life: Lifecycle, owner_id: int) -> int:
 def test_a_letter_takes_a_handful_of_statements_whatever_it_is_about(store: Store, life: Lifecycle) -> None:
     """As many for three hundred certificates as for three: a thousand owners are written to in a minute."""
     small, large = reporting.owner(store, "small"), reporting.owner(store, "large")
-    for of, count in ((small, 3), (large, 300)):
-        for number in range(count):
-            certificate(store, of, f"m{number}.example", mode="manual", left=400 * DAY, lifetime=800 * DAY)
+    for of, size in ((small, 3), (large, 300)):
+        reporting.healthy(
+            store, of, {f"m{of}-{number}.example": 400 * DAY for number in range(size)}, "manual", 800 * DAY
+        )
     few = _statements(life, small)
     assert few <= 24
     assert _statements(life, large) <= few

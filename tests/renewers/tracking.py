@@ -47,10 +47,15 @@ def add_owner(store: Store, name: str = "payments", *, is_fallback: bool = False
 
 def add_lineage(store: Store, mode: str, **values: Any) -> int:
     """A lineage of that mode."""
+    return add(store, Lineage, **lineage_columns(mode, **values))
+
+
+def lineage_columns(mode: str, **values: Any) -> dict[str, Any]:
+    """A row of `Lineage`."""
     number = next(_numbers)
     texts = {"names": "[]", "names_key": f"{number}", "issuers": "[]", "profile": "", "key_type": "", "window": ""}
     row = {"name": f"lineage-{number}", "mode": mode, "key_age": 0, "created_at": START, "created_by": "test"}
-    return add(store, Lineage, **(row | texts | values))
+    return row | texts | values
 
 
 def tracked_row(*, start: int = START, lifetime: int = 90 * DAY, **values: Any) -> dict[str, Any]:
