@@ -30,6 +30,7 @@ from renewers.inventory.claims import check_claim
 from renewers.inventory.finding import find_lineage, find_owner, find_tracked
 from renewers.inventory.ownership import Ownership, owner_of, owners_of
 from renewers.lifecycle import Lifecycle
+from renewers.mailing import enrolled
 from renewers.models import Alarm, Consumer, Lineage, Owner, OwnerClaim, Tracked
 
 __all__ = ["OwnerPlan", "Ownership", "add", "assign", "change", "claim", "claims_of", "listing", "orphans", "owner_of"]
@@ -92,6 +93,8 @@ def change(lifecycle: Lifecycle, caller: Caller, name: str, alter: Callable[[Own
             answering.start_over(tx)
             _no_fallback(tx)
         tx.execute(update(Owner).where(col(Owner.id) == row.id).values(**values, is_fallback=plan.is_fallback))
+        if plan.time_zone != before.time_zone:
+            enrolled.moved(tx, lifecycle.mail, row.id, values["time_zone"])
         if plan != before:
             mailboxes.left(tx, (before.email, *before.escalation))
             log.append(
@@ -110,16 +113,17 @@ def remove(lifecycle: Lifecycle, caller: Caller, name: str, *, heir: str | None 
         row = find_owner(tx.connection, name)
         if row.is_fallback:
             raise _is_fallback(row.name)
-        if heir is None:
+        to = None if heir is None else find_owner(tx.connection, heir)
+        if to is None:
             _refuse_while_it_owns(tx, row)
         else:
-            to = find_owner(tx.connection, heir)
             if to.id == row.id:
                 raise BadRequest("an owner cannot be its own heir", code="bad-owner")
             answering.inherit(tx, row.id, to.id)
             for table in (Tracked, Lineage, OwnerClaim, Consumer, Alarm):
                 tx.execute(update(table).where(col(table.owner_id) == row.id).values(owner_id=to.id))
         tx.execute(delete(Owner).where(col(Owner.id) == row.id))
+        enrolled.left(tx, row.id, None if to is None else to.id)
         mailboxes.left(tx, mailboxes.addresses_of(row))
         log.append(tx, "owner-removed", row.name, caller.identity, heir=heir)
 

@@ -62,21 +62,21 @@ class Looked:
 
 def note(tx: Transaction, looked: Sequence[Looked]) -> None:
     """Write down what was crossed by these; what was wrong and is not any more is overtaken."""
-    now = clock.timestamp()
     wrong = [one for one in looked if one.troubles]
     known = _known(tx, [one.row.id for one in wrong])
-    rows: list[dict[str, Any]] = []
+    rows, late = list[dict[str, Any]](), list[dict[str, Any]]()
     for one in wrong:
-        crossed = [
-            each
-            for each in thresholds.of(one.row, one.lineage, one.marks)
-            if each.at <= now and each.urgency != SILENT and (one.is_served or not each.if_served)
-        ]
-        fresh = [each for each in crossed if each.name not in known.get(one.row.id, frozenset())]
-        rows += [_about_tracked(one, each, now) for each in fresh]
-        if fresh and fresh[-1].name in UNSAID:
-            _say(tx, one, fresh[-1])
+        crossed = _crossed(one)
+        have = known.get(one.row.id, frozenset())
+        last = max((place for place, each in enumerate(crossed) if each.name in have), default=-1)
+        rows += [_about_tracked(one, each) for each in crossed[last + 1 :]]
+        milder = [_about_tracked(one, each) for each in crossed[: max(last, 0)] if each.name not in have]
+        late += [_collapsed(row, crossed[last].name) for row in milder]
+        if crossed[last + 1 :] and crossed[-1].name in UNSAID:
+            _say(tx, one, crossed[-1])
     _put(tx, rows)
+    if late:  # something worse was seen before they were: whoever is told of that knows
+        tx.execute(_NEW, late)
     over = [one.row.id for one in looked if one.was_wrong and not one.troubles]
     if over:
         overtake(tx, col(Crossing.about).in_([f"tracked:{id_}" for id_ in over]), "it is over")
@@ -146,10 +146,17 @@ def _note_failing(tx: Transaction, trouble: Any, since: int) -> None:
     _put(tx, [{**row, "threshold": name} for name in _STAGES.get(trouble.severity, ())])
 
 
-def _about_tracked(one: Looked, threshold: Threshold, now: int) -> dict[str, Any]:
+def _crossed(one: Looked) -> list[Threshold]:
+    """The thresholds that lie behind it and are told, the worst last."""
+    now = clock.timestamp()
+    told = [each for each in thresholds.of(one.row, one.lineage, one.marks) if each.urgency != SILENT]
+    return [each for each in told if each.at <= now and (one.is_served or not each.if_served)]
+
+
+def _about_tracked(one: Looked, threshold: Threshold) -> dict[str, Any]:
     row, said = one.row, one.troubles[-1 if threshold.if_served else 0]
     return {
-        **_row(f"tracked:{row.id}", threshold.name, threshold.urgency, min(threshold.at, now)),
+        **_row(f"tracked:{row.id}", threshold.name, threshold.urgency, threshold.at),
         **_whose(row.id, row.lineage_id, said.owner_id),
         **_words(one_line(row.shown_as, 120) or row.identity[:23], said.message, said.hint),
     }
@@ -198,10 +205,8 @@ def _put(tx: Transaction, rows: Sequence[dict[str, Any]]) -> bool:
     if not rows:
         return False
     worst = {row["about"]: row for row in rows}
-    for row in rows:
-        if row is not worst[row["about"]]:
-            row |= {"state": COLLAPSED, "why": _into(worst[row["about"]]), "settled_at": row["noted_at"]}
-    new = {row.about for row in tx.execute(_NEW, list(rows)) if worst[row.about]["threshold"] == row.threshold}
+    values = [row if row is worst[row["about"]] else _collapsed(row, worst[row["about"]]["threshold"]) for row in rows]
+    new = {row.about for row in tx.execute(_NEW, values) if worst[row.about]["threshold"] == row.threshold}
     for about in sorted(new):
         _collapse(tx, worst[about])
     return bool(new)
@@ -218,13 +223,18 @@ def _collapse(tx: Transaction, worst: Mapping[str, Any]) -> None:
     """What nobody was told of yet, and is not more urgent, goes into the one that was just written down."""
     milder = [one for one in thresholds.URGENCIES if thresholds.rank(one) <= thresholds.rank(worst["urgency"])]
     earlier = col(Crossing.about) == worst["about"], col(Crossing.threshold) != worst["threshold"]
-    values = {"state": COLLAPSED, "why": _into(worst), "settled_at": worst["noted_at"]}
+    values = {"state": COLLAPSED, "why": _into(worst["threshold"]), "settled_at": worst["noted_at"]}
     unsettled = update(Crossing).where(*earlier, col(Crossing.settled_at).is_(None))
     tx.execute(unsettled.where(col(Crossing.urgency).in_(milder)).values(**values))
 
 
-def _into(worst: Mapping[str, Any]) -> str:
-    return f"told together with what is worse: {worst['threshold']}"
+def _collapsed(row: dict[str, Any], into: str) -> dict[str, Any]:
+    """A row as it is written down if something worse is told."""
+    return {**row, "state": COLLAPSED, "why": _into(into), "settled_at": row["noted_at"]}
+
+
+def _into(threshold: str) -> str:
+    return f"told together with what is worse: {threshold}"
 
 
 def _say(tx: Transaction, one: Looked, threshold: Threshold) -> None:

@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Select, insert, or_, select, update
+from sqlalchemy import Select, delete, insert, or_, select, update
 from sqlmodel import col
 
 from ca import clock
@@ -19,7 +19,7 @@ from ca.store import Transaction
 from renewers.lifecycle import Lifecycle, MailPolicy
 from renewers.mailing import schedule
 from renewers.mailing.schedule import DAY, WEEK
-from renewers.models import Owner, OwnerMail
+from renewers.models import Crossing, Owner, OwnerMail
 
 PAGE = 500
 SLACK = 3600
@@ -77,6 +77,13 @@ def moved(tx: Transaction, policy: MailPolicy, owner_id: int, time_zone: str) ->
         digest = _digest(policy, time_zone, max(now, row.digest_due - WEEK // 2))
         daily = _daily(policy, time_zone, max(now, row.daily_due - DAY // 2))
         tx.execute(update(OwnerMail).where(of_it).values(digest_due=digest, daily_due=daily))
+
+
+def left(tx: Transaction, owner_id: int, heir_id: int | None) -> None:
+    """An owner is no more. What was to be told to it is told to its heir, or whoever answers by then."""
+    tx.execute(delete(OwnerMail).where(col(OwnerMail.owner_id) == owner_id))
+    waits = col(Crossing.owner_id) == owner_id, col(Crossing.settled_at).is_(None)
+    tx.execute(update(Crossing).where(*waits).values(owner_id=heir_id))
 
 
 def _plan(tx: Transaction, owners: Sequence[Any], policy: MailPolicy, now: int) -> None:
