@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from ca import clock
+from renewers.inventory.shown import harmless
 from renewers.reports.monthly import wording
 from renewers.reports.monthly.blocks import Bars, Block, Chapter, Facts, Report, Signing, Table, Verbatim, Words
 from renewers.reports.monthly.paper_charts import set_chart, set_facts
@@ -38,7 +39,10 @@ def render(report: Report, faces: Faces | None = None) -> bytes:
     """The document's bytes."""
     faces = find_faces() if faces is None else faces
     first = _Paper(report, faces, {}, 0)
-    first.set()
+    try:
+        first.set()
+    finally:
+        first.pages.let_go()
     return _Paper(report, faces, first.found, first.pages.pages_count).finished()
 
 
@@ -62,8 +66,11 @@ class _Paper:
 
     def finished(self) -> bytes:
         """All of it, as bytes."""
-        self.set()
-        return bytes(self.pages.output())
+        try:
+            self.set()
+            return bytes(self.pages.output())
+        finally:
+            self.pages.let_go()
 
     def _cover(self) -> None:
         setter, report = self._setter, self._report
@@ -107,7 +114,7 @@ class _Paper:
             setter.y += 6
         self.found[chapter.key] = self.pages.page_no()
         self.pages.set_y(setter.y)
-        self.pages.start_section(f"{number}  {chapter.title}")
+        self.pages.start_section(harmless(f"{number}  {chapter.title}"))
         self._rule(setter.y, INK, 0.5)
         setter.y += 3
         setter.paragraph(f"{number}  {chapter.title}", face="bold", size=14)

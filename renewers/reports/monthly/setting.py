@@ -13,8 +13,10 @@ from xml.sax.saxutils import escape
 
 from fpdf import FPDF
 from fpdf.enums import DocumentCompliance
+from fpdf.fonts import TTFFont
 from fpdf.prefs import ViewerPreferences
 
+from renewers.inventory.shown import harmless
 from renewers.reports.monthly.blocks import BAD, GOOD, WATCH
 from renewers.reports.monthly.typefaces import SOFT_HYPHEN, Faces
 
@@ -51,6 +53,7 @@ class Pages(FPDF):
 
     def describe(self, title: str, subject: str, made_at: datetime) -> None:
         """What the document says of itself, twice over; its only time is the report's own."""
+        title, subject = harmless(title), harmless(subject)
         self.set_title(title)
         self.set_subject(subject)
         self.set_creator("Certwright")
@@ -60,6 +63,12 @@ class Pages(FPDF):
         if self._faces.are_embedded:  # fpdf2's own would tell when the file was written
             words = {"title": title, "subject": subject, "at": made_at.isoformat(timespec="seconds")}
             self.set_xmp_metadata(_XMP.format_map({name: escape(word) for name, word in words.items()}))
+
+    def let_go(self) -> None:
+        """Close the font files, which fpdf2 keeps open until somebody collects them."""
+        for font in self.fonts.values():
+            if isinstance(font, TTFFont):
+                font.ttfont.close()
 
     def header(self) -> None:
         """Fpdf2 calls it at each page's beginning; the first page has its own title."""
