@@ -18,7 +18,7 @@ AXE_VERSION := 4.14.1
 OIDC_PROVIDER_VERSION := 9.13.3
 
 .DEFAULT_GOAL := help
-.PHONY: help run demo test lint bench peers fuzz fuzz-api crash crash-renewals orders years rotations rotations-kill revocations compromise letters requirements clean
+.PHONY: help run demo test lint bench peers pictures fuzz fuzz-api crash crash-renewals orders years rotations rotations-kill revocations compromise letters requirements clean
 
 help: ## what there is
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -44,6 +44,9 @@ fuzz: $(VENV)/tests ## mutated requests, in process; COUNT=1000000 is the full c
 
 fuzz-api: $(VENV)/tests ## requests generated from the OpenAPI description; COUNT=20000 is the full campaign
 	$(BIN)/python -m tests.fuzz.api $(or $(COUNT),20000)
+
+pictures: $(VENV)/tests ## every page and letter, on a phone and a large screen, light and dark; into pictures/index.html
+	$(BIN)/python -m tests.pictures
 
 crash: $(VENV)/tests ## kill -9 under load and at every step; COUNT=200 is the full campaign
 	$(BIN)/python -m tests.crash.campaign $(or $(COUNT),200)

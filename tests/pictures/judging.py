@@ -5,12 +5,16 @@ Scripts here are put in by the debugger, which the page's Content-Security-Polic
 
 from __future__ import annotations
 
+import re
+from html import unescape
 from typing import Any
+from urllib.parse import urljoin, urlsplit
 
 from playwright.sync_api import Page, Response
 
+HREF = re.compile(r'<a\b[^>]*?\bhref="([^"]*)"')
 GRAVE = ("serious", "critical")
-TAGS = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"]
+WCAG = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa"]
 MOST_STOPS = 600
 """How often Tab is pressed on one page at most."""
 LINKS = """() => [...new Set([...document.querySelectorAll('a[href]')]
@@ -39,7 +43,8 @@ SPILT = """() => [...document.body.querySelectorAll('td,th,dd,dt,button,a,label,
   const style = getComputedStyle(e);
   return style.display !== 'inline' && e.clientWidth > 0 && style.overflowX === 'visible'
     && e.scrollWidth > e.clientWidth + 2 && e.tagName !== 'SUMMARY';
-}).slice(0, 5).map(e => `text runs out of ${e.tagName.toLowerCase()}.${e.className}: ${e.textContent.trim().slice(0, 60)}`)"""
+}).slice(0, 5).map(e =>
+  `text runs out of ${e.tagName.toLowerCase()}.${e.className}: ${e.textContent.trim().slice(0, 60)}`)"""
 
 SCRIPTED = """() => {
   const found = [];
@@ -65,6 +70,19 @@ BUILT = """() => {
   const ids = [...document.querySelectorAll('[id]')].map(e => e.id);
   for (const id of new Set(ids.filter((id, at) => ids.indexOf(id) !== at))) found.push(`the id ${id} is there twice`);
   return found;
+}"""
+
+# From the left edge of the leftmost text to the right edge of the rightmost.
+COLUMN = """() => {
+  const texts = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT), range = document.createRange();
+  let left = Infinity, right = 0;
+  while (texts.nextNode()) {
+    range.selectNodeContents(texts.currentNode);
+    for (const box of range.getClientRects()) if (box.width > 1 && box.height > 1) {
+      left = Math.min(left, box.left); right = Math.max(right, box.right);
+    }
+  }
+  return right - left;
 }"""
 
 RUN_AXE = """tags => axe.run(document, {
@@ -127,16 +145,24 @@ def of_answer(answer: Response, status: int) -> list[str]:
 
 def of_page(page: Page) -> list[str]:
     """What a reader sees: does it fit, is it whole, is there no script."""
-    is_letter = page.url == "about:blank"
-    judges = (WIDE, SPILT, *(() if is_letter else (SCRIPTED, BUILT)))
+    judges = (WIDE, SPILT, *(() if is_letter(page) else (SCRIPTED, BUILT)))
     return [fault for judge in judges for fault in page.evaluate(judge)]
 
 
 def of_axe(page: Page) -> tuple[list[str], list[str]]:
     """What axe-core finds: grave faults, and remarks."""
-    found: list[dict[str, Any]] = page.evaluate(RUN_AXE, TAGS)
-    told = [(each["impact"] in GRAVE, f"axe {each['id']} ({each['impact']}): {each['help']}; {_some(each['nodes'])}") for each in found]
-    return [text for is_grave, text in told if is_grave], [text for is_grave, text in told if not is_grave]
+    found: list[dict[str, Any]] = page.evaluate(RUN_AXE, WCAG if is_letter(page) else [*WCAG, "best-practice"])
+    faults: list[str] = []
+    remarks: list[str] = []
+    for each in found:
+        told = f"axe {each['id']} ({each['impact']}): {each['help']}; {_some(each['nodes'])}"
+        (faults if each["impact"] in GRAVE else remarks).append(told)
+    return faults, remarks
+
+
+def is_letter(page: Page) -> bool:
+    """Whether it is no page: mail programs put letters into pages of their own, with their landmarks."""
+    return page.url == "about:blank"
 
 
 def of_walk(page: Page) -> list[str]:
@@ -144,11 +170,15 @@ def of_walk(page: Page) -> list[str]:
     wanted = int(page.evaluate(MARK))
     reached: dict[int, str] = {}
     found: list[str] = []
+    last = None
     for _ in range(MOST_STOPS):
         page.keyboard.press("Tab")
         stop = page.evaluate(STOP)
-        if stop is None or stop["stop"] in reached:
+        if stop is None or (stop["stop"] in reached and stop["stop"] != last):
             break
+        if stop["stop"] == last:  # a date has several parts
+            continue
+        last = stop["stop"]
         reached[stop["stop"]] = stop["what"]
         if not stop["shows"]:
             found.append(f"nothing shows that the keyboard is at: {stop['what']}")
@@ -156,6 +186,13 @@ def of_walk(page: Page) -> list[str]:
             found.append(f"the keyboard is out of sight at: {stop['what']}")
     missed = sorted(set(range(wanted)) - set(reached))
     return found + [f"the keyboard does not reach: {what}" for what in page.evaluate(NAMES, missed)]
+
+
+def links_of(text: str, url: str) -> list[str]:
+    """The links of a page to pages of the same site, absolute, without what is within the page."""
+    top = urlsplit(url)
+    found = (urljoin(url, unescape(link)).partition("#")[0] for link in HREF.findall(text))
+    return [link for link in found if urlsplit(link)[:2] == top[:2]]
 
 
 def _some(nodes: list[str]) -> str:

@@ -20,6 +20,7 @@ from tests import peer
 from tests.pictures import judging
 
 AXE = Path("/usr/local/lib/certwright-peers/node_modules/axe-core/axe.min.js")
+Cookies = Sequence[Mapping[str, Any]]
 HEIGHT = 900
 PATIENCE = 30_000
 """Milliseconds until a page that does not come is given up."""
@@ -84,7 +85,13 @@ class Studio:
         return self._thread.submit(scene, self._browser).result()
 
     def look(
-        self, url: str, look: Look, *, cookies: Sequence[Mapping[str, Any]] = (), status: int = 200, to: Path | None = None
+        self,
+        url: str,
+        look: Look,
+        *,
+        cookies: Cookies = (),
+        status: int = 200,
+        to: Path | None = None,
     ) -> Seen:
         """Open a page and judge it; `to` is where its picture goes."""
         return self.do(lambda _: self._look(url, look, cookies, status, to))
@@ -93,9 +100,21 @@ class Studio:
         """The same of a letter's HTML part, whose pictures are data: URLs by now."""
         return self.do(lambda _: self._letter(html, look, to))
 
-    def walk(self, url: str, look: Look, *, cookies: Sequence[Mapping[str, Any]] = ()) -> list[str]:
+    def column(self, html: str, look: Look) -> int:
+        """How wide what is to be read of a letter is: pixels from the leftmost text to the rightmost."""
+        return int(self.do(lambda _: self._column(html, look)))
+
+    def walk(self, url: str, look: Look, *, cookies: Cookies = ()) -> list[str]:
         """Go through a page by keyboard alone; what could not be reached, or does not show that it was."""
         return self.do(lambda _: self._walk(url, look, cookies))
+
+    def crawl(self, url: str, *, cookies: Cookies, most: int) -> list[str]:
+        """Follow links from page to page, `most` of them at most, the nearest first; those that lead nowhere."""
+        return list(self.do(lambda _: self._crawl(url, cookies, most)))
+
+    def sign_in(self, link: str) -> list[dict[str, Any]]:
+        """Open a one-time link and press its button, without script and without a mouse; the cookies of the session."""
+        return list(self.do(lambda _: self._sign_in(link)))
 
     def _open(self, chromium: str) -> None:
         self._playwright: Playwright = sync_playwright().start()
@@ -107,7 +126,7 @@ class Studio:
         self._playwright.stop()
 
     @contextmanager
-    def _page(self, look: Look, cookies: Sequence[Mapping[str, Any]]) -> Iterator[Page]:
+    def _page(self, look: Look, cookies: Cookies) -> Iterator[Page]:
         key = (look, json.dumps(list(cookies), sort_keys=True))
         if key not in self._contexts:
             self._contexts[key] = context(self._browser, look)
@@ -118,9 +137,7 @@ class Studio:
         finally:
             page.close()
 
-    def _look(
-        self, url: str, look: Look, cookies: Sequence[Mapping[str, Any]], status: int, to: Path | None
-    ) -> Seen:
+    def _look(self, url: str, look: Look, cookies: Cookies, status: int, to: Path | None) -> Seen:
         with self._page(look, cookies) as page:
             seen = Seen(url, 0)
             listen(page, seen, status)
@@ -140,6 +157,36 @@ class Studio:
             self._judge(page, seen, to)
             return seen
 
+    def _crawl(self, url: str, cookies: Cookies, most: int) -> list[str]:
+        """Without rendering: the pages as they come, their links as their text has them."""
+        with context(self._browser, Look(DESK, "light")) as profile:
+            profile.add_cookies(cookies)  # type: ignore[arg-type]
+            found, waiting, known = [], [url], {url}
+            while waiting and most > 0:
+                here, most = waiting.pop(0), most - 1
+                answer = profile.request.get(here)
+                if answer.status != 200:
+                    found.append(f"{here}: {answer.status}")
+                for link in judging.links_of(answer.text(), here):
+                    if link not in known:
+                        known.add(link)
+                        waiting.append(link)
+            return found
+
+    def _sign_in(self, link: str) -> list[Any]:
+        with context(self._browser, Look(PHONE, "light"), java_script_enabled=False) as profile:
+            page = profile.new_page()
+            page.goto(link, wait_until="load")
+            page.get_by_role("button", name="Sign in").focus()
+            page.keyboard.press("Enter")
+            page.wait_for_url(lambda url: "/sign-in" not in url)
+            return list(profile.cookies())
+
+    def _column(self, html: str, look: Look) -> float:
+        with self._page(look, ()) as page:
+            page.set_content(html, wait_until="load")
+            return float(page.evaluate(judging.COLUMN))
+
     def _judge(self, page: Page, seen: Seen, to: Path | None) -> None:
         seen.title = page.title()
         seen.links = tuple(page.evaluate(judging.LINKS))
@@ -153,7 +200,7 @@ class Studio:
         seen.faults += faults
         seen.remarks += remarks
 
-    def _walk(self, url: str, look: Look, cookies: Sequence[Mapping[str, Any]]) -> list[str]:
+    def _walk(self, url: str, look: Look, cookies: Cookies) -> list[str]:
         with self._page(look, cookies) as page:
             page.goto(url, wait_until="load")
             return judging.of_walk(page)

@@ -1,0 +1,54 @@
+"""Every page, on a phone and on a large screen, by day and by night, by mouse and by keyboard."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.pictures import visits
+from tests.pictures.site import Site
+from tests.pictures.studio import TWO_LOOKS, Cookies, Studio
+from tests.pictures.visits import VISITS, Visit
+
+pytestmark = [pytest.mark.peer("chromium"), pytest.mark.xdist_group("pictures")]
+
+
+def cookies(site: Site, visit: Visit) -> Cookies:
+    """Of whoever looks."""
+    return site.cookies if visit.is_signed_in else ()
+
+
+def fail(faults: list[str]) -> None:
+    """Say each on a line of its own."""
+    if faults:
+        pytest.fail("\n".join(faults), pytrace=False)
+
+
+def test_every_page_is_looked_at(site: Site) -> None:
+    """A page that the application has and nobody looks at, or one that it has no more, is found out."""
+    assert site.routes == set(VISITS)
+
+
+@pytest.mark.parametrize("route", [*VISITS, "astray"])
+def test_a_page_can_be_read(studio: Studio, site: Site, route: str) -> None:
+    """It fits, it is whole, the browser has nothing to complain of, axe-core finds no grave fault, and no script is in
+    it; whatever strangers have written into what it shows.
+    """
+    faults = []
+    for number, visit in enumerate(visits.ASTRAY if route == "astray" else VISITS[route](site.filled)):
+        for look in TWO_LOOKS if number == 0 else TWO_LOOKS[number % 2 :][:1]:
+            seen = studio.look(site.address(visit.path), look, cookies=cookies(site, visit), status=visit.status)
+            faults += [f"{visit.path[:60]} {look}: {fault}" for fault in seen.faults]
+    fail(faults)
+
+
+@pytest.mark.parametrize("route", VISITS)
+def test_a_page_can_be_used_by_keyboard(studio: Studio, site: Site, route: str) -> None:
+    """Tab reaches everything that there is to be done, in sight, and it shows where it is."""
+    visit = VISITS[route](site.filled)[0]
+    for look in TWO_LOOKS:
+        fail(studio.walk(site.address(visit.path), look, cookies=cookies(site, visit)))
+
+
+def test_links_lead_somewhere(studio: Studio, site: Site) -> None:
+    """Of all pages that links lead to, from page to page, none is missing; nothing but a form changes anything."""
+    fail(studio.crawl(site.address("/"), cookies=site.cookies, most=150))
