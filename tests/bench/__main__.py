@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 
-from tests.bench import consumers, crls, due, growth, https, issuing, monthly, renewing, scan, start
+from tests.bench import consumers, crls, due, growth, https, issuing, mail, monthly, pages, renewing, scan, start
 from tests.bench.report import console
 
 BENCHMARKS = {
@@ -18,6 +18,8 @@ BENCHMARKS = {
     "due": due.run,
     "scan": scan.run,
     "renewing": renewing.run,
+    "pages": pages.run,
+    "mail": mail.run,
     "monthly": monthly.run,
 }
 
