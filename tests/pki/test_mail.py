@@ -170,7 +170,7 @@ def test_a_letter_leaves_signed(state: Path, monkeypatch: pytest.MonkeyPatch) ->
 def test_no_secret_of_mail_is_left(
     state: Path, server: MailServer, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """A server that repeats the password, twice, and then takes the letter: it is in no table, file, error or letter."""
+    """A server that repeats the password, twice, and then takes the letter: it is nowhere to be found."""
     caplog.set_level(logging.DEBUG)
     planted, held = Round(), {"mail-password", "dkim.pem"}
     planted.plant("password of the mail server", PASSWORD)
