@@ -20,7 +20,7 @@ from ca import clock
 from ca.store import Transaction
 from renewers import work
 from renewers.lifecycle import MailPolicy
-from renewers.mailing import recipients
+from renewers.mailing import recipients, thresholds
 from renewers.mailing.crossings import ACKNOWLEDGED, TOLD
 from renewers.mailing.crossings import OPEN as UNTOLD
 from renewers.models import Crossing, Letter, Owner, Told
@@ -80,6 +80,14 @@ def join(tx: Transaction, owner_id: int, kind: str, crossings: Sequence[int]) ->
         return None
     _write_down(tx, waiting.id, waiting.recipient, _untold_to(tx, waiting.recipient, crossings))
     return int(waiting.id)
+
+
+def say_too(tx: Transaction, letter: Any, tracked_ids: Sequence[int]) -> None:
+    """A regular letter that has left lists these: what was open about them, and had to wait for one, is told."""
+    waits = col(Crossing.settled_at).is_(None), col(Crossing.state) == UNTOLD
+    about = col(Crossing.tracked_id).in_(tracked_ids), col(Crossing.urgency).in_((thresholds.DIGEST, thresholds.DAILY))
+    ids = list(tx.execute(select(col(Crossing.id)).where(*waits, *about).with_for_update(skip_locked=True)).scalars())
+    _write_down(tx, letter.id, letter.recipient, _untold_to(tx, letter.recipient, ids))
 
 
 def pass_on(tx: Transaction, letter: Any, state: str, why: str) -> int | None:

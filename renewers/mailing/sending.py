@@ -23,7 +23,7 @@ from renewers.answering import mailboxes
 from renewers.lifecycle import Lifecycle
 from renewers.mailers import Outgoing
 from renewers.mailing import crossings, escalating, letters, opening, recipients, silence, sorting
-from renewers.mailing.letters import DIGEST, ESCALATION, OVERTAKEN, REFUSED, REGULAR, SENT, URGENT
+from renewers.mailing.letters import DAILY, DIGEST, ESCALATION, OVERTAKEN, REFUSED, REGULAR, SENT, URGENT
 from renewers.mailing.sorting import Sorted
 from renewers.models import Crossing, Letter, Owner, OwnerMail, Told
 from renewers.work import Claim, Failed
@@ -56,10 +56,7 @@ def send(lifecycle: Lifecycle, claim: Claim) -> None:
     subject = _hand_over(lifecycle, letter, digest)
 
     # 4. Write down that it has left, under the fence of the work.
-    size = len(digest.listed) + len(digest.notices)
-    sent = {"state": SENT, "subject": subject, "rows": size, "message_id": letter.message_id, "error": None}
-    ids = [row.id for row in rows]
-    lifecycle.store.write(lambda tx: _settle(tx, claim, letter, sent, ids, is_healthy=digest.is_healthy))
+    lifecycle.store.write(_Sent(claim, letter, digest, subject, [row.id for row in rows]))
     lifecycle.count("letters", letter.kind, SENT)
 
 
@@ -146,20 +143,31 @@ def _hand_over(lifecycle: Lifecycle, letter: Letter, digest: Digest) -> str:
     return str(message["Subject"])
 
 
-def _settle(
-    tx: Transaction, claim: Claim, letter: Letter, sent: dict[str, Any], ids: Sequence[int], *, is_healthy: bool
-) -> None:
-    work.settle(tx, claim, again_at=None)
-    now, id_ = clock.timestamp(), letter.id or 0
-    letters.lock(tx, id_)
-    late = sorted(set(letters.told_by(tx, id_)) - set(ids))
-    letters.take_back(tx, id_, late, f"it came while letter {id_} was on its way")
-    tx.execute(update(Letter).where(col(Letter.id) == id_).values(**sent, sent_at=now))
-    if letter.kind == DIGEST and is_healthy:
-        tx.execute(update(OwnerMail).where(col(OwnerMail.owner_id) == letter.owner_id).values(last_healthy=now))
-    if letter.kind in (URGENT, ESCALATION):
-        escalating.begin(tx, letter, ids)
-    silence.recovered(tx)
+class _Sent:
+    """The unit that writes down that a letter has left."""
+
+    def __init__(self, claim: Claim, letter: Letter, digest: Digest, subject: str, ids: Sequence[int]) -> None:
+        self._claim, self._letter, self._digest = claim, letter, digest
+        self._subject, self._ids = subject, ids
+
+    def __call__(self, tx: Transaction) -> None:
+        """Settle; plan what comes if nobody answers."""
+        work.settle(tx, self._claim, again_at=None)
+        now, letter, digest = clock.timestamp(), self._letter, self._digest
+        id_ = letter.id or 0
+        letters.lock(tx, id_)
+        late = sorted(set(letters.told_by(tx, id_)) - set(self._ids))
+        letters.take_back(tx, id_, late, f"it came while letter {id_} was on its way")
+        size = len(digest.listed) + len(digest.notices)
+        sent = {"state": SENT, "subject": self._subject, "rows": size, "message_id": letter.message_id, "error": None}
+        tx.execute(update(Letter).where(col(Letter.id) == id_).values(**sent, sent_at=now))
+        if letter.kind in (DIGEST, DAILY):
+            letters.say_too(tx, letter, [row.tracked_id for row in digest.listed])
+        if letter.kind == DIGEST and digest.is_healthy:
+            tx.execute(update(OwnerMail).where(col(OwnerMail.owner_id) == letter.owner_id).values(last_healthy=now))
+        if letter.kind in (URGENT, ESCALATION):
+            escalating.begin(tx, letter, self._ids)
+        silence.recovered(tx)
 
 
 def _overtaken(tx: Transaction, claim: Claim, letter: Any, ids: Sequence[int], why: str) -> None:

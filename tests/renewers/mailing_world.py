@@ -8,7 +8,7 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
-from sqlalchemy import select, update
+from sqlalchemy import or_, select, update
 from sqlmodel import col
 
 from ca import clock
@@ -67,7 +67,9 @@ class Post:
         due = (
             select(col(Tracked.id)).where(col(Tracked.next_look) <= now),
             select(col(Crossing.id)).where(col(Crossing.settled_at).is_(None), col(Crossing.urgency) == "immediate"),
-            select(col(OwnerMail.owner_id)).where((col(OwnerMail.digest_due) <= now) | (col(OwnerMail.daily_due) <= now)),
+            select(col(OwnerMail.owner_id)).where(
+                or_(col(OwnerMail.digest_due) <= now, col(OwnerMail.daily_due) <= now)
+            ),
             select(col(Work.id)).where(col(Work.due_at) <= now),
         )
         with self.store.read() as connection:
