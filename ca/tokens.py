@@ -132,6 +132,15 @@ class TokenCheck:
             raise Unauthenticated("the token is unknown, expired or revoked", hint="certwright token create")
         return known.caller
 
+    def standing(self, name: str) -> Caller:
+        """What the token with a name proves of who once showed it: for a session that rests on it."""
+        with self._installation.store.read() as connection:
+            found = connection.execute(select(ApiToken).where(col(ApiToken.name) == name)).first()
+        known = None if found is None else _known(ApiToken(**found._mapping))
+        if known is None or known.ends_at <= clock.timestamp():
+            raise Unauthenticated("the token is unknown, expired or revoked", hint="certwright token create")
+        return known.caller
+
     def forget(self) -> None:
         """Ask the database again: a token was revoked here."""
         self._known.clear()

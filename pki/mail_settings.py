@@ -112,6 +112,7 @@ class OidcSettings(Table):
     client_id: str = Field(min_length=1)
     client_secret_file: str = ""
     ca_file: str = ""
+    also_hosts: list[str] = Field(default=[])
     scopes: list[str] = Field(default=["openid", "profile", "email"])
     roles: list[RoleClaim] = Field(min_length=1)
 

@@ -11,7 +11,7 @@ from functools import partial
 
 from apscheduler.schedulers.background import BackgroundScheduler
 
-from ca import certificates, clock, crl, retention
+from ca import certificates, clock, crl, retention, sessions
 from ca.authority import State
 from ca.errors import CertwrightError
 from ca.specimen import lint_profile
@@ -44,6 +44,7 @@ def prune(product: Product) -> None:
         continue
     while retention.prune_answers(product.installation):
         continue
+    sessions.forget_ended(product.installation)
 
 
 def reload_profiles(product: Product) -> None:

@@ -73,6 +73,63 @@ def revoke(name: Annotated[str, typer.Argument(help="A token's name or id.")], j
         say(f"token {row['name']} is revoked")
 
 
+@app.command("sign-in")
+def sign_in(
+    role: Annotated[str | None, typer.Option(help="Another role than yours; for who manages tokens.")] = None,
+    name: Annotated[str | None, typer.Option(help="Who it is for, as the ledger will say; likewise.")] = None,
+    lifetime: Annotated[str, typer.Option(help="Until the link ends, at most 1h.")] = "10m",
+    json: Json = False,
+) -> None:
+    """Make a link that signs you in with a browser, once. It is printed on standard output and stored as a hash."""
+    from pki.cli.output import moment, print_json, say
+    from pki.client.rest import connect
+    from pki.client.where import where
+
+    with connect() as client:
+        made = client.post("/sign-in-links", {"role": role, "name": name, "lifetime": lifetime})
+    if where.server is not None:  # whoever asks from afar knows by which name the server is reached from there
+        made["url"] = where.server.rstrip("/") + made["path"]
+    if json:
+        print_json(made)
+        return
+    say(f"signs in {made['identity']} ({made['role']}) once, until {moment(made['expires_at'])}:")
+    typer.echo(made["url"])
+
+
+@app.command()
+def sessions(json: Json = False) -> None:
+    """List who is signed in with a browser."""
+    from pki.cli.output import moment, print_json, table
+    from pki.client.rest import connect
+
+    with connect() as client:
+        rows = client.get("/sessions")
+    if json:
+        print_json(rows)
+        return
+    shown = [
+        [row["identity"], row["role"], row["how"], *(moment(row[f"{at}_at"]) for at in ("created", "seen", "expires"))]
+        for row in rows
+    ]
+    table(("identity", "role", "by", "since", "last seen", "ends"), shown, empty="nobody is signed in")
+
+
+@app.command("sign-out")
+def sign_out(
+    identity: Annotated[str, typer.Argument(help="Who, as the list of sessions says it.")], json: Json = False
+) -> None:
+    """Sign somebody out, of every browser."""
+    from pki.cli.output import print_json, say
+    from pki.client.rest import connect, named
+
+    with connect() as client:
+        ended = client.delete(named("/sessions", identity))
+    if json:
+        print_json(ended)
+    else:
+        say(f"{ended['identity']} is signed out of {ended['ended']} browser{'s' if ended['ended'] != 1 else ''}")
+
+
 def _pair(text: str) -> tuple[str, str]:
     name, equals, value = text.partition("=")
     if not equals:

@@ -178,6 +178,34 @@ class CreatedToken(TokenView):
     token: str
 
 
+class SignInLinkView(BaseModel):
+    """A link that signs somebody in, once. It is shown here and never again."""
+
+    identity: str
+    role: str
+    expires_at: str
+    path: str
+    url: str
+
+
+class SessionView(BaseModel):
+    """Somebody who is signed in with a browser."""
+
+    identity: str
+    role: str
+    how: str
+    created_at: str
+    seen_at: str
+    expires_at: str
+
+
+class EndedSessions(BaseModel):
+    """Who was signed out, and of how many browsers."""
+
+    identity: str
+    ended: int
+
+
 class CallerView(BaseModel):
     """Who the server takes you for."""
 

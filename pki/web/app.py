@@ -39,11 +39,13 @@ from pki.web.api import (
     report_preview,
     rotations,
     scans,
+    sign_in,
     tokens,
     tracked,
 )
 from pki.web.arrivals import Arrivals
 from pki.web.context import identity_of, product_of
+from pki.web.dashboard.browsers import Browsers
 from pki.web.dashboard.errors import on_http_error as on_http_error_of_a_browser
 from pki.web.dashboard.router import ROUTERS as PAGES
 from pki.web.described import REFUSALS, describe, text_of
@@ -55,7 +57,7 @@ from pki.web.problems import on_any_error, on_http_error, on_our_error, on_valid
 
 API = "/api/v1"
 NOUNS = (
-    *(certificates, authorities, profiles, tokens, ledger, keys),
+    *(certificates, authorities, profiles, tokens, sign_in, ledger, keys),
     *(consumers, publications, rotations, replacements),
     *(answers, owners, tracked, endpoints, scans, lineages, renewals, destinations, issuers, alarms, events),
     *(letters, report_preview),
@@ -84,6 +86,8 @@ def create_app(product: Product) -> ASGIApp:
         response_class=Response,
         responses=text_of("text/plain"),
     )
+    app.state.browsers = Browsers(product, app.state.identity)
+    app.state.providers = {}
     for pages in (*PAGES, links.router):
         app.include_router(pages)
     app.add_exception_handler(HTTPException, on_http_error_of_a_browser)

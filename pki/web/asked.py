@@ -105,6 +105,14 @@ class TokenRequest(_In):
     attributes: dict[Word, Word] = Field(default={}, max_length=20)
 
 
+class SignInLinkRequest(_In):
+    """A link to sign in with; for oneself, if nothing else is said."""
+
+    role: Role | None = None
+    name: Word | None = None
+    lifetime: DurationText = "10m"
+
+
 class BlockRequest(_In):
     """A key that shall never be certified again."""
 

@@ -7,6 +7,7 @@ nothing here. A credential that is presented and does not hold is refused, even 
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from hashlib import sha256
 
 from cryptography import x509
@@ -32,6 +33,11 @@ FRESH_FOR = 1.0
 MAX_REMEMBERED = 10_000
 
 
+def _no_session() -> Caller | None:
+    """Programs have none: a cookie authorises nothing of the API."""
+    return None
+
+
 class Identity:
     """Turns requests into callers, and holds each caller to its rate."""
 
@@ -41,18 +47,26 @@ class Identity:
         self._limiter = RateLimiter(limits.per_second, limits.burst)
         self._anonymous = RateLimiter(limits.anonymous_per_second, limits.anonymous_burst)
         self._remembered: dict[bytes, tuple[float, Caller]] = {}
+        self.forgetful: list[Callable[[], None]] = []
+        """What else is to be forgotten when something is revoked."""
 
     def caller(self, request: HTTPConnection) -> Caller:
         """The caller, or `Unauthenticated`. Takes one token from its bucket."""
         return required(self.maybe(request))
 
-    def maybe(self, request: HTTPConnection) -> Caller | None:
-        """The caller, or None if no credential was presented."""
+    def maybe(self, request: HTTPConnection, session: Callable[[], Caller | None] = _no_session) -> Caller | None:
+        """The caller, or None if no credential was presented.
+
+        Pages pass what tells of a `session`: who has signed in has said who it wants to be, and so that speaks before a
+        certificate, which has to hold all the same.
+        """
         scope = request.scope
         if (user := scope.get(LOCAL)) is not None:
             return Caller(f"local:uid={user}", Role.ADMIN, is_local=True)
         try:
             found = self._credential(request)
+            if "authorization" not in request.headers:
+                found = session() or found
         except Unauthenticated:
             self._anonymous.take(_address(request))
             raise
@@ -71,6 +85,8 @@ class Identity:
         """Check every credential again: something was revoked here."""
         self._remembered.clear()
         self._product.tokens.forget()
+        for forget in self.forgetful:
+            forget()
 
     def _credential(self, request: HTTPConnection) -> Caller | None:
         """A token speaks before a certificate, but neither makes up for one beside it that does not hold."""
@@ -106,13 +122,26 @@ class Identity:
             is_ours = False
         if not is_ours:
             raise Unauthenticated("the client certificate is not one that this installation has issued")
-        if stored.state != "valid":
-            raise Unauthenticated(f"the client certificate {serial} is {stored.state}", code="certificate-not-valid")
-        if (state := self._product.installation.authorities.get(stored.authority).state) not in TRUSTED:
-            raise Unauthenticated(f"{stored.authority}, which signed it, is {state}", code="certificate-not-valid")
+        self._check_standing(stored)
         if not _may_authenticate(parsed):
             raise Unauthenticated("the client certificate is not for client authentication (RFC 5280 4.2.1.12)")
         return self._granted(stored)
+
+    def certified(self, serial: str) -> Caller:
+        """What the certificate with a serial number proves of who once showed it: for a session that rests on it."""
+        try:
+            stored = certificates.find(self._product.installation.store, serial)
+        except NotFound:
+            raise Unauthenticated(f"there is no certificate {serial} any more", code="certificate-not-valid") from None
+        self._check_standing(stored)
+        return self._granted(stored)
+
+    def _check_standing(self, stored: Stored) -> None:
+        if stored.state != "valid":
+            reason = f"the client certificate {stored.serial} is {stored.state}"
+            raise Unauthenticated(reason, code="certificate-not-valid")
+        if (state := self._product.installation.authorities.get(stored.authority).state) not in TRUSTED:
+            raise Unauthenticated(f"{stored.authority}, which signed it, is {state}", code="certificate-not-valid")
 
     def _granted(self, stored: Stored) -> Caller:
         """What the settings grant to this profile and name; else the certificate is good for itself alone."""

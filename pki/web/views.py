@@ -15,7 +15,7 @@ from ca.certificates import Stored
 from ca.crl import COMPLETE, Status, overdue
 from ca.issuance import Issued
 from ca.keys.algorithms import key_type_of
-from ca.models import ApiToken, Authority
+from ca.models import ApiToken, Authority, BrowserSession
 from ca.profiles.config import format_duration
 from ca.profiles.dangers import find_dangers
 from ca.profiles.profile import Profile
@@ -32,6 +32,7 @@ from pki.web.answered import (
     IssuedCertificate,
     ProfileView,
     RevokedView,
+    SessionView,
 )
 
 
@@ -179,4 +180,16 @@ def caller_view(caller: Caller) -> CallerView:
         profiles=None if caller.profiles is None else sorted(caller.profiles),
         attributes=dict(caller.attributes),
         operations=sorted(allowed(caller.role)),
+    )
+
+
+def session_view(row: BrowserSession) -> SessionView:
+    """Somebody who is signed in, without what the cookie is known by."""
+    return SessionView(
+        identity=row.identity,
+        role=row.role,
+        how=row.how,
+        created_at=moment(row.created_at),
+        seen_at=moment(row.seen_at),
+        expires_at=moment(row.expires_at),
     )

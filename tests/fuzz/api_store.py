@@ -34,6 +34,8 @@ NEEDED: Mapping[str, tuple[Op, ...]] = {
     "authority-retired": (Op.MANAGE_AUTHORITIES,),
     "token-created": (Op.MANAGE_TOKENS,),
     "token-revoked": (Op.MANAGE_TOKENS,),
+    "sign-in-link-made": (Op.READ_AUTHORITIES,),
+    **dict.fromkeys(("signed-in", "signed-out"), tuple(Op)),
     "key-blocked": (Op.BLOCK_KEYS, Op.REVOKE_OWN),
     **dict.fromkeys(
         ("owner-added", "owner-changed", "owner-removed", "claim-added", "claim-released"), (Op.MANAGE_OWNERS,)

@@ -40,11 +40,13 @@ from ca.models import (
     ApiToken,
     Authority,
     BlockedKey,
+    BrowserSession,
     Certificate,
     CrossCertificate,
     Intent,
     LedgerEntry,
     Revocation,
+    SignInLink,
 )
 from ca.tokens import Grant, create_token
 from ca.x509.bundle import pem_certificate, pem_chain
@@ -53,6 +55,7 @@ from pki.product import Product
 from pki.web.app import create_app
 from pki.web.dashboard.routes import OpenRoute
 from pki.web.identity import CERTIFICATE, LOCAL
+from pki.web.link_route import LinkRoute
 from renewers.models import (
     Alarm,
     Consumer,
@@ -81,6 +84,7 @@ API = "/api/v1"
 PROBLEM = "application/problem+json"
 TABLES = (
     *(Certificate, Intent, Revocation, ApiToken, Authority, BlockedKey, LedgerEntry, CrossCertificate),
+    *(BrowserSession, SignInLink),
     *(Owner, OwnerClaim, Lineage, Tracked, Endpoint, Destination, Delivery, Renewal, Work, Alarm, Event),
     *(Consumer, Holding, Latency, Publication, ForeignAnchor, Rotation, RotationStep, Override, Replacement),
 )
@@ -309,7 +313,7 @@ def _methods(found: Iterable[Any]) -> list[tuple[str, str]]:
 
 
 def _is_page(route: Any) -> bool:
-    return isinstance(getattr(route, "original_route", route), OpenRoute)
+    return isinstance(getattr(route, "original_route", route), OpenRoute | LinkRoute)
 
 
 def _served(app: Any) -> Iterator[Any]:

@@ -976,6 +976,7 @@ BODIES = {
     f"POST {API}/authorities/import": {"line": "a", "certificate": "x", "key": "y"},
     f"POST {API}/authorities/issuing/state": {"state": "active"},
     f"POST {API}/tokens": {"name": "ci", "role": "auditor"},
+    f"POST {API}/sign-in-links": {},
     f"POST {API}/ledger/verify": {},
     f"POST {API}/keys/block": {"key": HASH},
     f"POST {API}/owners": {"name": "payments", "email": "pay@example.org"},

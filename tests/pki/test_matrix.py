@@ -23,7 +23,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.serialization import Encoding
 
-from ca import access, clock, hierarchy, revocation, signing
+from ca import access, clock, hierarchy, revocation, sessions, signing
 from ca.access import Caller, Operation, Role
 from ca.founding import Plan, self_signed
 from ca.issuance import Issued
@@ -34,6 +34,7 @@ from ca.x509.revocation_list import RevocationReason
 from pki import lifecycle_schedule
 from pki.catching_up import catch_up
 from pki.product import Product
+from renewers.answering import mailboxes
 from renewers.delivering import destinations
 from renewers.delivering.destinations import DestinationPlan
 from renewers.discovery import record
@@ -325,6 +326,13 @@ def _new_token(world: World, stand: Stand) -> tuple[str, Any]:
     return f"{API}/tokens", {"name": f"new-{time.monotonic_ns()}", "role": "admin"}
 
 
+def _signed_in(world: World, stand: Stand) -> tuple[str, Any]:
+    somebody = Caller("oidc:corp:ada", Role.AUDITOR)
+    terms = sessions.Terms(HOUR, HOUR)
+    sessions.sign_in(world.installation, somebody, terms, how="oidc", credential="oidc:x")
+    return f"{API}/sessions/{quote(somebody.identity, safe='')}", None
+
+
 def _new_root(world: World, stand: Stand) -> tuple[str, Any]:
     key = KeyType.P256.generate()
     certificate = pem_certificate(self_signed(key, Plan("old", rig.common_name("Old"), KeyType.P256)))
@@ -407,6 +415,12 @@ def _place(world: World, stand: Stand) -> tuple[str, Any]:
     facts = read_certificate(world.holder().issued.certificate)
     store.write(lambda tx: record.saw(tx, place, track(tx, facts, source="scanned"), found_by="test"))
     return f"{API}/endpoints/{quote(place, safe='')}", None
+
+
+def _dead(world: World, stand: Stand) -> tuple[str, Any]:
+    """An address that mail comes back from."""
+    world.installation.store.write(lambda tx: mailboxes.bounced(tx, "gone@example.internal", "5.1.1") and None)
+    return f"{API}/mailboxes/gone@example.internal/revive", {}
 
 
 def _reloading(name: str) -> dict[str, Any]:
@@ -523,6 +537,9 @@ WHY = "because a test says so"
 REPLACING = {"selection": {"profile": "server"}, "reason": WHY}
 FOREIGN = pem_certificate(self_signed(rig.pooled_key(place=50), Plan("x", rig.common_name("Foreign"), KeyType.P256)))
 HASH = "ab" * 32
+CARE = {"within": "1h", "reason": "it is in hand"}
+_VECTORS = Path(__file__).parent.parent / "vectors"
+CAME_BACK = base64.b64encode((_VECTORS / "bounces" / "postfix-failed.eml").read_bytes()).decode()
 DOORS = {
     "issue": Door("POST /certificates", at(f"{API}/certificates", wish("localhost", profile="server")), ISSUERS, 201),
     "list": Door("GET /certificates", at(f"{API}/certificates"), READERS | ISSUERS | OWNERS),
@@ -566,6 +583,9 @@ DOORS = {
     "list tokens": Door("GET /tokens", at(f"{API}/tokens"), ADMINS | {"auditor", "granted auditor"}),
     "make a token": Door("POST /tokens", _new_token, ADMINS, 201),
     "revoke a token": Door("DELETE /tokens/{identity}", _to_revoke, ADMINS),
+    "make a link to sign in with": Door("POST /sign-in-links", at(f"{API}/sign-in-links", {}), KNOWN - HOLDERS, 201),
+    "list who is signed in": Door("GET /sessions", at(f"{API}/sessions"), ADMINS | {"auditor", "granted auditor"}),
+    "sign somebody out": Door("DELETE /sessions/{identity}", _signed_in, ADMINS),
     "head": Door("GET /ledger/head", at(f"{API}/ledger/head"), READERS),
     "entries": Door("GET /ledger/entries", at(f"{API}/ledger/entries"), READERS),
     "verify": Door("POST /ledger/verify", at(f"{API}/ledger/verify", {}), READERS),
@@ -591,6 +611,23 @@ DOORS = {
     "differences": Door("GET /tracked/differences", at(f"{API}/tracked/differences"), READERS),
     "story": Door("GET /tracked/{identity}", standing("/tracked/%231"), READERS),
     "assign": Door("PUT /tracked/{identity}/owner", standing("/tracked/%231/owner", {"owner": "everybody"}), OPERATORS),
+    "taken care of": Door("GET /acknowledged", at(f"{API}/acknowledged"), READERS),
+    "take care": Door(
+        "PUT /tracked/{identity}/acknowledgement", standing("/tracked/%231/acknowledgement", CARE), OPERATORS
+    ),
+    "take care of a lineage": Door(
+        "PUT /lineages/{name}/acknowledgement", standing("/lineages/standing/acknowledgement", CARE), OPERATORS
+    ),
+    "no more care": Door(
+        "DELETE /tracked/{identity}/acknowledgement", standing("/tracked/%231/acknowledgement"), OPERATORS
+    ),
+    "no more care of a lineage": Door(
+        "DELETE /lineages/{name}/acknowledgement", standing("/lineages/standing/acknowledgement"), OPERATORS
+    ),
+    "mailboxes": Door("GET /mailboxes", at(f"{API}/mailboxes"), READERS),
+    "revive": Door("POST /mailboxes/{address}/revive", _dead, ADMINS),
+    "came back": Door("POST /bounces", at(f"{API}/bounces", {"message": CAME_BACK}), OPERATORS),
+    "calendar": Door("POST /owners/{name}/calendar", of_owner("/calendar", {}), ADMINS),
     "scan": Door("POST /scans", at(f"{API}/scans", {"targets": "127.0.0.1:1"}), OPERATORS),
     "scan a directory": Door("POST /scans", at(f"{API}/scans", {"directory": str(rig.CONFIG / "profiles")}), {"local"}),
     "endpoints": Door("GET /endpoints", at(f"{API}/endpoints"), READERS),

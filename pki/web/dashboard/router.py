@@ -2,6 +2,26 @@
 
 from __future__ import annotations
 
-from pki.web.dashboard import assets, home, report_monthly
+from pki.web.dashboard import (
+    assets,
+    calendar,
+    certificate,
+    consumers,
+    devices,
+    hierarchy,
+    home,
+    inventory,
+    ledger,
+    letters,
+    oidc,
+    owners,
+    report_monthly,
+    sign_in,
+    work,
+)
 
-ROUTERS = (assets.router, home.router, report_monthly.router)
+ROUTERS = (
+    *(assets.router, sign_in.router, oidc.router, home.router, report_monthly.router),
+    *(calendar.router, inventory.router, certificate.router, owners.router, hierarchy.router),
+    *(consumers.router, devices.router, work.router, letters.router, ledger.router),
+)

@@ -16,6 +16,7 @@ from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 from starlette.responses import Response
 
+from pki.web.context import identity_of
 from pki.web.dashboard import errors, forms, visitor
 from pki.web.dashboard.secured import secured
 
@@ -52,7 +53,8 @@ class OpenRoute(APIRoute):
         return handle
 
     def recognise(self, request: Request) -> visitor.Visitor | None:
-        """Nobody need be known here, and a credential that does not hold changes nothing."""
+        """Nobody need be known here, and a credential that does not hold changes nothing. Strangers are held up."""
+        identity_of(request).stranger(request)
         return None
 
 

@@ -1,8 +1,9 @@
 """Who looks at a page: from a request to a `Visitor`, or to nobody.
 
-A browser proves who it is with each request, by a client certificate of this very TLS connection or by the cookie of
-a session. Neither is something that a page of somebody else could not have it send, and so every form carries a proof
-besides (`csrf`) that only a page of ours can know.
+A browser proves who it is with each request: by the cookie of a session, or by a client certificate of this very TLS
+connection, which needs no session and no cookie, ends with the certificate and cannot be stolen from the browser. A
+page of somebody else can have a browser send a request with either, and so every form carries a proof besides (`csrf`)
+that only a page of ours knows.
 """
 
 from __future__ import annotations
@@ -15,7 +16,9 @@ from typing import cast
 from starlette.requests import Request
 
 from ca.access import Caller, required
+from ca.sessions import Session
 from pki.web.context import identity_of, product_of
+from pki.web.dashboard.browsers import browsers_of
 
 VISITOR = "certwright.visitor"
 """In the ASGI scope, once it is known: the `Visitor`."""
@@ -36,10 +39,17 @@ def recognise(request: Request) -> Visitor | None:
     """Who asks, or None. `Unauthenticated` if a credential was presented that does not hold."""
     if (known := request.scope.get(VISITOR)) is not None:
         return cast(Visitor, known)
-    caller = identity_of(request).maybe(request)
+    sessions: list[Session] = []
+
+    def by_cookie() -> Caller | None:
+        sessions.extend(found for found in [browsers_of(request).session(request)] if found is not None)
+        return sessions[0].caller if sessions else None
+
+    caller = identity_of(request).maybe(request, by_cookie)
     if caller is None:
         return None
-    found = Visitor(caller, _proof(request, caller))
+    proof = browsers_of(request).proof(request) if sessions else _proof(request, caller)
+    found = Visitor(caller, proof, has_session=bool(sessions))
     request.scope[VISITOR] = found
     return found
 
