@@ -109,7 +109,7 @@ def inherit(tx: Transaction, before_id: int, heir_id: int) -> None:
     tx.execute(to)
 
 
-def walk(lifecycle: Lifecycle, *, limit: int = 20_000) -> int:
+def walk(lifecycle: Lifecycle, *, limit: int = 10_000) -> int:
     """Go on with the walk through all rows; returns how many were looked at: 0 when it has ended."""
     looked = 0
     while looked < limit:

@@ -32,7 +32,7 @@ from renewers.telling.events import SEVERITIES
 from renewers.timing import judging
 from renewers.timing.lead_time import DAY, Stage
 
-EACH = 60
+EACH = 40
 """How many candidates of each kind are judged."""
 SHOWN = 20
 """How many rows of one section, and alarms of one severity, are shown."""
@@ -97,8 +97,8 @@ def now(lifecycle: Lifecycle, caller: Caller) -> Now:
         lists = select(func.min(col(RevocationList.this_update)), func.min(col(RevocationList.next_update)))
         signed, ends = connection.execute(lists.where(col(RevocationList.number) > 0)).one()
         return Now(
-            sections=tuple(_sections([each for each in weighed if not each.row.is_resting])),
-            resting=tuple(each for each in weighed if each.row.is_resting)[:SHOWN],
+            sections=tuple(_sections(connection, weighed)),
+            resting=_owned(connection, [pair for pair in weighed if pair[1].is_resting][:SHOWN]),
             alarms=tuple(_alarms(connection, counts, said)),
             counts=counts,
             quiet_since=None if counts else _quiet_since(connection),
@@ -161,30 +161,38 @@ def _current(connection: Connection, lineage_ids: Iterable[int]) -> Sequence[Any
 
 def _weighed(
     lifecycle: Lifecycle, connection: Connection, candidates: Sequence[tuple[Any, bool]], at: int
-) -> tuple[list[Needed], set[str]]:
-    """Those that do need somebody; and the subjects of alarms of which that says all."""
+) -> tuple[list[tuple[Any, Row]], set[str]]:
+    """Those that do need somebody, soonest to end first; and the subjects of alarms of which that says all."""
     rows = [row for row, _ in candidates]
     known = reading.learn(connection, rows, Known())
-    answers = owners_of(connection, rows)
+    known.orphans = {row.id for row in rows if row.is_orphan}
     standing = acknowledged.standing(connection, [acknowledged.about_of(row) for row in rows], at)
-    found, said = list[Needed](), set[str]()
+    found, said = list[tuple[Any, Row]](), set[str]()
     for row, is_over in candidates:
-        known.orphans |= {row.id} if answers[row.id].is_orphan else set()
         around = known.around(row, seen_since=at - DAY, is_over=is_over)
         around = replace(around, acknowledged=standing.get(acknowledged.about_of(row)))
         weighed = weighing.weigh(row, around, fraction=lifecycle.policy.fraction, at=at)
         if weighed.need is not Need.NONE:
-            owner = answers[row.id].owner
-            found.append(Needed(weighed, None if owner is None else owner.name, answers[row.id].is_orphan))
+            found.append((row, weighed))
             said |= {each.name for each in (around.lineage, around.destination) if each is not None}
-    return found, said
+    return sorted(found, key=lambda pair: (pair[1].ends, pair[1].tracked_id)), said
 
 
-def _sections(needed: Sequence[Needed]) -> Iterable[Section]:
+def _sections(connection: Connection, weighed: Sequence[tuple[Any, Row]]) -> Iterable[Section]:
     for need in Need:
-        rows = sorted((each for each in needed if each.row.need is need), key=lambda each: each.row.ends)
+        rows = [(row, judged) for row, judged in weighed if judged.need is need and not judged.is_resting]
         if rows:
-            yield Section(need, tuple(rows[:SHOWN]), max(0, len(rows) - SHOWN))
+            yield Section(need, _owned(connection, rows[:SHOWN]), max(0, len(rows) - SHOWN))
+
+
+def _owned(connection: Connection, pairs: Sequence[tuple[Any, Row]]) -> tuple[Needed, ...]:
+    """Whose these are: asked for what is shown, since the rules may have changed a moment ago."""
+    answers = owners_of(connection, [row for row, _ in pairs])
+    found = []
+    for row, judged in pairs:
+        owner = answers[row.id].owner
+        found.append(Needed(judged, None if owner is None else owner.name, answers[row.id].is_orphan))
+    return tuple(found)
 
 
 def _counts(connection: Connection) -> Mapping[str, int]:

@@ -101,7 +101,7 @@ def whole(lifecycle: Lifecycle, caller: Caller, tracked_id: int) -> Whole:
             origin=origin,
             alarms=tuple(_alarms(connection, row, lineage)),
             acknowledged=acknowledged.of_tracked(connection, row),
-            moments=tuple(sorted(moments[::-1], key=lambda moment: -moment.at)),
+            moments=_newest_first(moments),
             siblings=tuple(_siblings(connection, row)),
         )
 
@@ -237,3 +237,9 @@ def _siblings(connection: Connection, row: Tracked) -> Sequence[Any]:
     columns = (Tracked.id, Tracked.shown_as, Tracked.stage, Tracked.not_before, Tracked.not_after, Tracked.serial)
     of_it = select(*map(col, columns)).where(col(Tracked.lineage_id) == row.lineage_id, col(Tracked.id) != row.id)
     return connection.execute(of_it.order_by(col(Tracked.id).desc()).limit(MOST)).all()
+
+
+def _newest_first(moments: list[Moment]) -> tuple[Moment, ...]:
+    """Of one second, what was put together last comes first: it began with how the thing came to be."""
+    moments.reverse()
+    return tuple(sorted(moments, key=lambda moment: -moment.at))
