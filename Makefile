@@ -75,13 +75,15 @@ letters: $(VENV)/tests ## the digests of COUNT=1000 owners, through a server tha
 revocations: $(VENV)/tests ## from revoked to refused at nginx and Mosquitto among 1,000,000; COUNT=100 revocations
 	$(BIN)/python -m tests.flows.revocations $(or $(COUNT),100)
 
+# A machine that has a mail system keeps it: two exclude each other in Debian, and Exim's tests are skipped then.
 peers: ## the real counterparts that tests talk to (Debian packages, as root); none of them is started
 	apt-get update -qq
 	@if [ ! -e /usr/sbin/policy-rc.d ]; then printf '#!/bin/sh\nexit 101\n' > /usr/sbin/policy-rc.d; chmod 755 /usr/sbin/policy-rc.d; touch $(NO_START); fi
 	DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends \
 	  openssl nginx-light gnutls-bin default-jdk-headless nodejs postgresql curl wrk strace faketime \
 	  haproxy bind9 dovecot-imapd prometheus mosquitto etcd-server chromium fonts-dejavu-core poppler-utils \
-	  && if ! command -v npm > /dev/null; then DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends npm; fi; \
+	  && if ! command -v npm > /dev/null; then DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends npm; fi \
+	  && if [ ! -e /usr/sbin/sendmail ]; then DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends exim4-daemon-light; fi; \
 	  done=$$?; if [ -e $(NO_START) ]; then rm -f /usr/sbin/policy-rc.d $(NO_START); fi; exit $$done
 	@if command -v go > /dev/null; then \
 	  GOBIN=/usr/local/bin go install $(PEBBLE)/cmd/pebble@$(PEBBLE_VERSION) && \
