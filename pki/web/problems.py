@@ -111,12 +111,17 @@ def validation_problem(error: ValidationError | RequestValidationError) -> Respo
 async def on_our_error(request: Request, error: Exception) -> Response:
     """Handler for everything in our tree."""
     assert isinstance(error, CertwrightError)
+    note(request, error)
+    return problem(error)
+
+
+def note(request: Request, error: CertwrightError) -> None:
+    """Count and log a refusal, or an error of ours."""
     request.app.state.product.metrics.refused.labels(error.code).inc()
     if status_of(error) >= 500:
         log.error("request-failed", path=_path(request), code=error.code, reason=hide_tokens(error.message))
     else:
         log.info("request-refused", path=_path(request), code=error.code, reason=hide_tokens(error.message)[:500])
-    return problem(error)
 
 
 async def on_validation_error(request: Request, error: Exception) -> Response:

@@ -55,7 +55,6 @@ from pki.product import Product
 from pki.web.app import create_app
 from pki.web.dashboard.routes import OpenRoute
 from pki.web.identity import CERTIFICATE, LOCAL
-from pki.web.link_route import LinkRoute
 from renewers.models import (
     Alarm,
     Consumer,
@@ -313,7 +312,7 @@ def _methods(found: Iterable[Any]) -> list[tuple[str, str]]:
 
 
 def _is_page(route: Any) -> bool:
-    return isinstance(getattr(route, "original_route", route), OpenRoute | LinkRoute)
+    return isinstance(getattr(route, "original_route", route), OpenRoute)
 
 
 def _served(app: Any) -> Iterator[Any]:

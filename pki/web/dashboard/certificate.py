@@ -13,7 +13,7 @@ from ca.access import Operation
 from ca.authority import Authorities
 from ca.x509 import bundle
 from pki.web.context import product_of
-from pki.web.dashboard import page, routes
+from pki.web.dashboard import actions, page, routes
 from pki.web.dashboard.hrefs import named
 from renewers.inventory.facts import read_certificate
 from renewers.mailing import explaining
@@ -43,13 +43,14 @@ def certificate(request: Request, tracked: int) -> Response:
     product = product_of(request)
     known = tracked if 0 < tracked < LARGEST else 0
     found = story.whole(product.lifecycle, caller, known)
+    is_ours = found.origin is not None and found.origin.revoked_at is None
     return page.page(
         request,
         "certificate.html",
         title=found.story.tracked.shown_as[:200],
         found=found,
         told=explaining.explain(product.lifecycle, caller, f"#{known}"),
-        actions=(),
+        actions=actions.offered(caller, found.story, is_ours=is_ours, is_acknowledged=found.acknowledged is not None),
         links=list(_links(found, product.installation.authorities)),
     )
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pki.web.dashboard import (
+    actions,
     assets,
     calendar,
     certificate,
@@ -23,5 +24,5 @@ from pki.web.dashboard import (
 ROUTERS = (
     *(assets.router, sign_in.router, oidc.router, home.router, report_monthly.router),
     *(calendar.router, inventory.router, certificate.router, owners.router, hierarchy.router),
-    *(consumers.router, devices.router, work.router, letters.router, ledger.router),
+    *(actions.router, consumers.router, devices.router, work.router, letters.router, ledger.router),
 )

@@ -6,6 +6,18 @@ from collections.abc import Mapping
 
 SENTENCES: Mapping[str, str] = {
     "signed-out": "You are signed out.",
+    "done-already": "This form was sent before: what it asks for is done once.",
+    "renewal-asked": "It is being renewed: within seconds this page shows how it went.",
+    "renewal-under-way": "It is being renewed at this very moment; nothing more was asked for.",
+    "delivery-asked": "It is being delivered: within seconds this page shows how it went.",
+    "delivery-waits": "It will be delivered: another destination has its turn first, or somebody is at it already.",
+    "acknowledged": "You take care of it. Nobody is written to about it until then.",
+    "acknowledgement-withdrawn": "The acknowledgement is taken back: letters about it are written again.",
+    "nothing-acknowledged": "Nobody had acknowledged it; nothing has changed.",
+    "owner-assigned": "It has the owner that you chose.",
+    "retired": "It is out of use: nobody is written to about its end.",
+    "retired-already": "It was out of use already; nothing has changed.",
+    "revoked": "It is revoked. The next revocation list names it.",
 }
 
 
