@@ -16,6 +16,7 @@ from renewers.distribution import canaries, freshness, latency, leaves, probing,
 from renewers.duties import DUTIES
 from renewers.inventory import answering, ending, issued, own
 from renewers.mailing import forgetting, opening
+from renewers.overview import ahead, tallies
 from renewers.renewing import health
 from renewers.reports.monthly import letter, snapshots
 from renewers.rotation import automatic
@@ -67,6 +68,19 @@ def watch_lead_time(product: Product) -> None:
 def settle_answering(product: Product) -> None:
     """Go on writing down who answers for what, where a rule has changed: part of it, since others write, too."""
     answering.walk(product.lifecycle)
+
+
+class KeepFigures:
+    """Keeps figures of pages that take long to work out; the first beat, which a start waits for, only short ones."""
+
+    def __init__(self) -> None:
+        self._has_started = False
+
+    def __call__(self, product: Product) -> None:
+        """Count everything, and look ahead, where that is due."""
+        is_start, self._has_started = not self._has_started, True
+        tallies.take_due(product.lifecycle, is_start=is_start)
+        ahead.take_due(product.lifecycle, is_start=is_start)
 
 
 def tell_events(product: Product) -> None:
@@ -150,6 +164,7 @@ LIFECYCLE_BEATS = (
     Beat("watch-lead-time", 5, watch_lead_time),
     Beat("write-letters", 10, write_letters),
     Beat("settle-answering", 5, settle_answering),
+    Beat("keep-figures", tallies.EVERY, KeepFigures()),
     Beat("track-own", 60, track_own),
     Beat("rotate-due", 60, rotate_due),
     Beat("check-issuers", 600, check_issuers),

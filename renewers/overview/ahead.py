@@ -8,11 +8,13 @@ from __future__ import annotations
 from typing import Any
 
 from sqlalchemy import Connection
+from sqlmodel import col
 
 from ca.access import Caller, Role
 from ca.store.lease import leased
 from renewers.issuers.standing import limits_of
 from renewers.lifecycle import Lifecycle
+from renewers.models import Lineage
 from renewers.overview import kept
 from renewers.overview.kept import Kept
 from renewers.timing import outlook
@@ -20,8 +22,18 @@ from renewers.timing.forecast import Forecast
 
 NAME = "ahead"
 LEASE = 1800
+FRESH = 3000
+"""Seconds for which a forecast is not made again."""
 DAYS = 7 * 13
 SYSTEM = Caller("system:overview", Role.AUDITOR)
+
+
+def take_due(lifecycle: Lifecycle, *, is_start: bool = False) -> bool:
+    """Look ahead, unless that was done within the hour; a start does not wait for a million lineages."""
+    store = lifecycle.store
+    if kept.is_fresh(store, NAME, FRESH) or (is_start and not kept.is_quick(store, col(Lineage.id))):
+        return False
+    return take(lifecycle)
 
 
 def take(lifecycle: Lifecycle) -> bool:

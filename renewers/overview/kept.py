@@ -10,13 +10,15 @@ import json
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Connection, select
+from sqlalchemy import Connection, func, select
 from sqlalchemy.dialects.postgresql import insert  # its ON CONFLICT is SQLite's too
 from sqlmodel import col
 
 from ca import clock
 from ca.store import Store
 from renewers.models import Snapshot
+
+SMALL = 50_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +42,14 @@ def find(connection: Connection, name: str) -> Kept | None:
     return None if row is None else Kept(row.at, json.loads(row.body))
 
 
-def age(connection: Connection, name: str) -> int | None:
-    """How old they are, in seconds."""
-    at = connection.execute(select(col(Snapshot.at)).where(col(Snapshot.name) == name)).scalar()
-    return None if at is None else max(0, clock.timestamp() - int(at))
+def is_fresh(store: Store, name: str, seconds: int) -> bool:
+    """Whether they were made within so many seconds: by whichever replica."""
+    with store.read() as connection:
+        at = connection.execute(select(col(Snapshot.at)).where(col(Snapshot.name) == name)).scalar()
+    return at is not None and 0 <= clock.timestamp() - int(at) < seconds
+
+
+def is_quick(store: Store, key: Any) -> bool:
+    """Whether a table is so small that to go through it keeps nobody waiting."""
+    with store.read() as connection:
+        return (connection.execute(select(func.max(key))).scalar() or 0) < SMALL

@@ -28,6 +28,8 @@ from renewers.timing.lead_time import DAY, Stage
 
 NAME = "tallies"
 LEASE = 900
+EVERY, FRESH = 300, 240
+"""Seconds from one count to the next, and for how long one is not made again."""
 STRETCH = 20_000
 DAYS = 7 * 13
 ISSUERS, KEYS = 30, 20
@@ -69,6 +71,14 @@ class _Sums:
             "last_scan": last_scan,
             "profiles": profiles,
         }
+
+
+def take_due(lifecycle: Lifecycle, *, is_start: bool = False) -> bool:
+    """Count everything, unless that was just done; a start does not wait until a million rows are counted."""
+    store = lifecycle.store
+    if kept.is_fresh(store, NAME, FRESH) or (is_start and not kept.is_quick(store, col(Tracked.id))):
+        return False
+    return take(lifecycle)
 
 
 def take(lifecycle: Lifecycle) -> bool:
