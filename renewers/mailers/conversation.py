@@ -40,7 +40,8 @@ class _Client(smtplib.SMTP):
         super().__init__(server.host, server.port, local_hostname="localhost", timeout=server.patience.opening)
 
     def _get_socket(self, host: str, port: int, timeout: float) -> socket.socket:  # as the library's own SMTP_SSL
-        plain = bounded_tcp(socket.create_connection((host, port), timeout), self._allowance)
+        # A third for each of its addresses: one that swallows everything leaves time for the next.
+        plain = bounded_tcp(socket.create_connection((host, port), timeout / 3), self._allowance)
         plain.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         if self._server.security == "tls":
             return self._server.context(self._allowance).wrap_socket(plain, server_hostname=host)

@@ -121,10 +121,13 @@ class _Story:
         self._run()
 
     def go_on_until_all_is_sent(self) -> None:
-        """What failed comes due again, an hour or two later."""
-        while self._waiting() and self._outcome.runs < ROUNDS:
+        """What failed comes due again, an hour or two later; until a run that begins and ends with nothing to send."""
+        is_calm = False
+        while not is_calm and self._outcome.runs < ROUNDS:
+            is_calm = not self._waiting()
             self._now += ROUND
             self._run()
+            is_calm = is_calm and not self._waiting()
 
     def judge(self) -> None:
         """Everybody has it, nobody more than twice, and nothing of anybody else."""
