@@ -119,5 +119,5 @@ def _style(line: str) -> str:
     if re.fullmatch(r"[-=]{10,}", line):
         return "dim"
     if re.match(r" {1,3}\d+  \S", line):
-        return "bold red" if re.search(r"over for \S+( \S+)+$", line) else "bold"
+        return "bold red" if re.search(r" now · |over for", line) else "bold"
     return "cyan" if re.match(r" {5}(Renew now|Answer): https", line) else ""

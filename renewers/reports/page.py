@@ -20,6 +20,10 @@ from renewers.reports.rows import Need, Row
 
 CARDS, LINES, NOTICES, RESTING, HEARERS = 12, 40, 20, 20, 8
 """How many rows of a letter are shown with everything, in a line, and so on."""
+ASKS = (
+    "Each link opens a page that asks before it does anything. There you can also say that somebody takes care of it "
+    "until a day, that it is not yours, or that it is used no longer."
+)
 DAYS = ("Mondays", "Tuesdays", "Wednesdays", "Thursdays", "Fridays", "Saturdays", "Sundays")
 TITLES: Mapping[Need, tuple[str, str]] = {
     Need.BROKEN: ("Automation is broken", "These should renew themselves, and do not."),
@@ -56,6 +60,7 @@ class Page:
     """Who was told before, of an escalation."""
     nearest: Row | None
     sections: Sequence[Part]
+    notices_title: str
     notices: Sequence[Notice]
     more_notices: int
     resting: Sequence[Row]
@@ -85,6 +90,7 @@ def lay_out(lifecycle: Lifecycle, digest: Digest, letter: Letter) -> Page:
         told=_unanswered(digest, letter),
         nearest=digest.nearest,
         sections=sections,
+        notices_title="Also" if sections else "What happened",
         notices=digest.notices[:NOTICES],
         more_notices=max(0, len(digest.notices) - NOTICES),
         resting=digest.resting[:RESTING] if is_regular else (),
@@ -160,7 +166,7 @@ def _told(hearer: Hearer, digest: Digest) -> str:
 
 def _path(digest: Digest, letter: Letter) -> list[str]:
     """The addresses in their order, with who was told and who reads this."""
-    if not digest.owner.path:
+    if not digest.owner.path or digest.is_healthy:
         return []
     told = {hearer.step: hearer for hearer in digest.told_before}
     found = []
@@ -178,12 +184,16 @@ def _footer(lifecycle: Lifecycle, digest: Digest, letter: Letter) -> list[str]:
     scan = "Where these are used is looked at by nobody."
     if digest.last_scan is not None:
         scan = f"Where these are used was last looked at {words.age(digest.last_scan, digest.at)}."
+    asks = [ASKS] if digest.listed and lifecycle.mail.link_url else []
     said = [
+        *asks,
         f"Why you got this: {words.plain(letter.reason or 'you answer for these certificates')}",
         f"Policy: {policy(lifecycle, digest)}.",
         f"Generated {words.moment(digest.at)}. {scan}",
     ]
-    if digest.kind in (URGENT, ESCALATION):
+    if digest.kind == DIGEST:
+        said.append("You may leave these digests. What is urgent is told all the same, and can only be delegated.")
+    else:
         said.append("What is urgent cannot be turned off, only delegated: say that it is not yours, or whose it is.")
     if digest.owner.path and digest.kind != DIGEST:
         said.append("Who does not answer within a quarter of the time left is followed by the next one on the path.")

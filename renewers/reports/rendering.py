@@ -84,8 +84,8 @@ def verb(row: Row) -> str:
 
 
 def badge(row: Row) -> str:
-    """What stands beside a name."""
-    return words.left(row.left)
+    """What stands beside a name: colours alone would not tell everybody which ones are for now."""
+    return f"now · {words.left(row.left)}" if row.is_now else words.left(row.left)
 
 
 def since(row: Row) -> str:
