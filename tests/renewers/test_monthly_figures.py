@@ -13,6 +13,7 @@ from ca.authority import State
 from ca.store import Store
 from ca.x509.revocation_list import RevocationReason
 from renewers.inventory.issued import PROBER
+from renewers.issuers import internal
 from renewers.mailers.memory import MemoryMailer
 from renewers.models import (
     Acknowledged,
@@ -160,6 +161,7 @@ def test_readiness_for_ml_dsa_says_what_it_does_not_know(any_store: Store) -> No
     change_issuers(any_store, add_certificate(any_store, "renewed"), '["letsencrypt"]')
     found = gather(any_store)["moment"]
     ready = found["keys"]["mldsa_leaves"]
+    assert keys.DEFAULT_PROFILE == internal.DEFAULT_PROFILE
     assert ready["already"] == ready["issuer-unknown"] == 1
     assert ready["holder-unknown"] == 3
     assert ready.get("by-profile", 0) + ready.get("by-setting", 0) == 2

@@ -34,37 +34,17 @@ def revocations(found: Mapping[str, Any], as_of: str) -> Chapter:
 
 def changes(found: Mapping[str, Any], as_of: str) -> Chapter:
     """Rotations with their steps, and what else happened to CAs."""
-    rotations = tuple(
-        (
-            str(row["id"]),
-            row["line"],
-            f"{', '.join(row['outgoing'])} \u2192 {', '.join(row['incoming']) or '?'}",
-            row["stage"] if row["state"] == "open" else row["state"],
-            f"{wording.day(row['started_at'])} to {wording.day(row['ended_at'], 'now')}",
-            ("compromise: " if row["is_compromise"] else "") + (row["reason"] or "no reason was given"),
-        )
-        for row in found["rotations"]
-    )
-    columns: tuple[Column, ...] = (
-        Column("no.", 0.5),
-        Column("line", 1),
-        Column("from, to", 2.2),
-        Column("stage", 1),
-        Column("open", 1.9),
-    )
-    columns += (Column("reason", 2.2),)
     steps = tuple(
         (wording.moment(row["at"]), row["line"], f"{row['stage']}: {row['what']}", row["by"]) for row in found["steps"]
     )
     states = tuple((wording.moment(row["at"]), row["subject"], row["what"], row["by"]) for row in found["authorities"])
-    by = (Column("at", 1.6), Column("line", 1.2), Column("step", 2.6), Column("by", 1.6))
     more = found["authorities_count"] - len(states)
     blocks = (
-        Table("Rotations that were open in the month", columns, rotations, "no rotation was open"),
-        Table("Their steps in the month", by, steps, "none"),
+        _rotations(found),
+        Table("Their steps in the month", _columns("line", "step"), steps, "none"),
         Table(
             "What happened to CAs and to anchors of others",
-            (Column("at", 1.6), Column("which", 1.6), Column("what", 2.2), Column("by", 1.6)),
+            _columns("which", "what"),
             states,
             "nothing",
             f"and {number(more)} more" if more > 0 else "",
@@ -76,6 +56,27 @@ def changes(found: Mapping[str, Any], as_of: str) -> Chapter:
         "certwright ledger export."
     )
     return Chapter("changes", "Changes of trust", as_of, blocks, counted)
+
+
+def _columns(which: str, what: str) -> tuple[Column, ...]:
+    return Column("at", 1.6), Column(which, 1.4), Column(what, 2.4), Column("by", 1.6)
+
+
+def _rotations(found: Mapping[str, Any]) -> Table:
+    columns = (Column("no.", 0.5), Column("line", 1), Column("from, to", 2.2), Column("stage", 1))
+    rows = tuple(
+        (
+            str(row["id"]),
+            row["line"],
+            f"{', '.join(row['outgoing'])} \u2192 {', '.join(row['incoming']) or '?'}",
+            row["stage"] if row["state"] == "open" else row["state"],
+            f"{wording.day(row['started_at'])} to {wording.day(row['ended_at'], 'now')}",
+            ("compromise: " if row["is_compromise"] else "") + (row["reason"] or "no reason was given"),
+        )
+        for row in found["rotations"]
+    )
+    last = (Column("open", 1.9), Column("reason", 2.2))
+    return Table("Rotations that were open in the month", (*columns, *last), rows, "no rotation was open")
 
 
 def ledger(head: Mapping[str, Any] | None, sha256: str, as_of: str) -> Chapter:

@@ -18,7 +18,6 @@ from ca.installation import Installation
 from ca.keys.algorithms import KeyType
 from ca.store import Store
 from renewers.inventory.succession import ENDED
-from renewers.issuers.internal import DEFAULT_PROFILE
 from renewers.lifecycle import Lifecycle
 from renewers.models import Tracked
 from renewers.reports.monthly.tallying import Tally
@@ -28,7 +27,8 @@ from renewers.timing.lead_time import DAY, Stage
 
 PAGE = 5000
 YEAR = 365 * DAY
-INTERNAL = "internal"
+INTERNAL, DEFAULT_PROFILE = "internal", "server"
+"""Our own CA as an issuer, and the profile of lineages that name none."""
 ALREADY, BY_SETTING, BY_PROFILE, ISSUER_UNKNOWN, HOLDER_UNKNOWN = (
     *("already", "by-setting", "by-profile"),
     *("issuer-unknown", "holder-unknown"),

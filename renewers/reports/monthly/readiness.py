@@ -31,7 +31,7 @@ YEAR = 365 * DAY
 FIRST = 15
 TEXT = 120
 MOST_FAILING = 100_000
-HAND, FAILING, STOPPED = "by-hand", "failing", "stopped"
+BY_HAND, FAILS, STOPS = "by-hand", "failing", "stopped"
 """Why something would break: a person renews it; its renewal fails now; it has stopped, and only a person goes on."""
 
 
@@ -84,7 +84,7 @@ class Readiness:
         for days in LIMITS:
             yearly[str(days)] += YEAR / max(min(life, days * DAY), DAY)
         if life > min(LIMITS) * DAY:
-            self._break(row, owned, life, HAND)
+            self._break(row, owned, life, BY_HAND)
 
     def _break(self, row: Any, owned: Owned, life: int, why: str) -> None:
         self._why[why] += 1
@@ -108,7 +108,7 @@ def _failing(store: Store) -> Mapping[int, str]:
     )
     with store.read() as connection:
         rows = connection.execute(query.limit(MOST_FAILING)).all()
-    return {int(row.subject): STOPPED if row.state == "stopped" else FAILING for row in rows if row.subject.isdigit()}
+    return {int(row.subject): STOPS if row.state == "stopped" else FAILS for row in rows if row.subject.isdigit()}
 
 
 def _owner_names(store: Store) -> Mapping[int, str]:
