@@ -16,7 +16,6 @@ from typing import Any, cast
 from urllib.parse import parse_qsl
 
 from fastapi import APIRouter
-from fastapi.routing import APIRoute
 from starlette.requests import Request
 from starlette.responses import Response
 
@@ -25,6 +24,7 @@ from pki.web import problems
 from pki.web.context import identity_of
 from pki.web.dashboard import errors
 from pki.web.dashboard.page import page
+from pki.web.dashboard.routes import OpenRoute
 from pki.web.dashboard.secured import secured
 
 FIELDS = "certwright.link-form"
@@ -50,12 +50,12 @@ def form(request: Request) -> Mapping[str, str]:
     return cast(Mapping[str, str], request.scope.get(FIELDS, {}))
 
 
-class LinkRoute(APIRoute):
+class LinkRoute(OpenRoute):
     """A page of a letter's link."""
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
         """The handler between what comes before and after it."""
-        inner = super().get_route_handler()
+        inner = super(OpenRoute, self).get_route_handler()  # who asks and where a form comes from is asked here
 
         async def handle(request: Request) -> Response:
             try:

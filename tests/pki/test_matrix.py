@@ -408,6 +408,17 @@ def standing(path: str, body: Any = None) -> Callable[[World, Stand], tuple[str,
     return ask
 
 
+def of_current(tail: str, body: Any = None) -> Callable[[World, Stand], tuple[str, Any]]:
+    """The current certificate of the lineage that stands in every world."""
+
+    def ask(world: World, stand: Stand) -> tuple[str, Any]:
+        stocked(world)
+        row = lineages.find(world.installation.store, "standing")
+        return f"{API}/tracked/%23{row.current_id}{tail}", body
+
+    return ask
+
+
 def _place(world: World, stand: Stand) -> tuple[str, Any]:
     """An endpoint that shows something."""
     store, place = world.installation.store, f"tls:{_fresh('host')}:443"
@@ -612,15 +623,11 @@ DOORS = {
     "story": Door("GET /tracked/{identity}", standing("/tracked/%231"), READERS),
     "assign": Door("PUT /tracked/{identity}/owner", standing("/tracked/%231/owner", {"owner": "everybody"}), OPERATORS),
     "taken care of": Door("GET /acknowledged", at(f"{API}/acknowledged"), READERS),
-    "take care": Door(
-        "PUT /tracked/{identity}/acknowledgement", standing("/tracked/%231/acknowledgement", CARE), OPERATORS
-    ),
+    "take care": Door("PUT /tracked/{identity}/acknowledgement", of_current("/acknowledgement", CARE), OPERATORS),
     "take care of a lineage": Door(
         "PUT /lineages/{name}/acknowledgement", standing("/lineages/standing/acknowledgement", CARE), OPERATORS
     ),
-    "no more care": Door(
-        "DELETE /tracked/{identity}/acknowledgement", standing("/tracked/%231/acknowledgement"), OPERATORS
-    ),
+    "no more care": Door("DELETE /tracked/{identity}/acknowledgement", of_current("/acknowledgement"), OPERATORS),
     "no more care of a lineage": Door(
         "DELETE /lineages/{name}/acknowledgement", standing("/lineages/standing/acknowledgement"), OPERATORS
     ),
