@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from renewers.reports.monthly import wording
@@ -28,10 +28,11 @@ def ownership(found: Mapping[str, Any], month: Month, as_of: str) -> Chapter:
             )
         ),
         Words(_statement(month)),
-        _owners(found, is_quarter=is_quarter),
+        _owners(found),
         _orphans(found),
     ]
     if is_quarter:
+        blocks.append(_to_sign(found["owners"], month))
         said = f"Statement for the {month.quarter}, of whoever signs for all of the owners above: {STATEMENT}"
         blocks.append(Signing(said, ("Name and role", "Signature", "Date")))
     counted = (
@@ -59,7 +60,7 @@ def _statement(month: Month) -> str:
     )
 
 
-def _owners(found: Mapping[str, Any], *, is_quarter: bool) -> Table:
+def _owners(found: Mapping[str, Any]) -> Table:
     columns: tuple[Column, ...] = (
         Column("owner", 2.2),
         Column("certi\u00adficates", 0.8, is_number=True),
@@ -71,21 +72,36 @@ def _owners(found: Mapping[str, Any], *, is_quarter: bool) -> Table:
         Column("mailbox", 3.0),
         Column("last acknow\u00adledged", 1.0),
     )
-    if is_quarter:
-        columns += (Column("name and signature", 2.2), Column("date", 0.9))
-    rows = tuple((*_owner(row), "", "") if is_quarter else _owner(row) for row in found["owners"])
-    nobody = found["nobody"]
+    rows = tuple(_owner(row) for row in found["owners"])
     if found["orphans"]:
-        counts = _counts(nobody)
-        rows += (("(nobody)", *counts, "", "", *(("", "") if is_quarter else ())),)
+        rows += (("(nobody)", *_counts(found["nobody"]), "", ""),)
     caption = "Owners, what is theirs, and who renews it"
-    return Table(caption, columns, rows, "there are no owners: certwright owner add", to_sign=is_quarter)
+    return Table(caption, columns, rows, "there are no owners: certwright owner add")
+
+
+def _to_sign(owners: Sequence[Mapping[str, Any]], month: Month) -> Table:
+    """A line for each owner that has something, with room for a pen."""
+    columns = (
+        Column("owner", 2.2),
+        Column("what is theirs", 2),
+        Column("name and signature", 3.2),
+        Column("date", 1.2),
+    )
+    rows = tuple((str(row["name"]), _theirs(row), "", "") for row in owners if _has_something(row))
+    caption = f"{month.quarter}: \u201c{STATEMENT}\u201d"
+    return Table(caption, columns, rows, "nobody owns anything", to_sign=True)
+
+
+def _theirs(row: Mapping[str, Any]) -> str:
+    others = f", {wording.counted(row['others'], 'other thing')}" if row["others"] else ""
+    by_hand = f", {number(row['person'])} renewed by a person" if row["person"] else ""
+    return f"{wording.counted(row['certificates'], 'certificate')}{by_hand}{others}"
 
 
 def _owner(row: Mapping[str, Any]) -> tuple[str, ...]:
     name = f"{row['name']} (fallback)" if row["is_fallback"] else str(row["name"])
     if row["others"]:
-        name += f", with {wording.counted(row['others'], 'CA, CRL or bundle')}".replace("bundles", "bundle")
+        name += f", and {wording.counted(row['others'], 'other thing')}"
     return (name, *_counts(row), _mailbox(row), wording.day(row["last_acknowledged"], "none is kept"))
 
 
