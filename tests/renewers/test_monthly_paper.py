@@ -167,7 +167,8 @@ def test_owners_sign_once_a_quarter(store: Store) -> None:
         report = chapters.compose(Kept(month, month.end, "ab", found))
         [chapter] = [one for one in report.chapters if one.key == "ownership"]
         tables = [block for block in chapter.blocks if isinstance(block, Table) and block.to_sign]
-        assert [table.rows for table in tables] == [(("payments", tables[0].rows[0][1], "", ""),)] * is_quarter
+        signed = [(row[0], *row[2:]) for table in tables for row in table.rows]
+        assert signed == ([("payments", "", "")] if is_quarter else [])
         assert any(isinstance(block, Signing) for block in chapter.blocks) is is_quarter
         assert "I confirm that these are mine." in " ".join(words_of(report))
 
