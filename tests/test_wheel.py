@@ -14,10 +14,14 @@ import sys
 import sysconfig
 import zipfile
 from dataclasses import dataclass
+from email import message_from_bytes
+from email.policy import SMTP
 from pathlib import Path
 
+import httpx
 import pytest
 
+from tests import peer
 from tests.source import ROOT
 
 pytestmark = pytest.mark.xdist_group("wheel")
@@ -145,6 +149,32 @@ def test_a_certificate_from_an_installed_product(installed: Installed, state: Pa
     assert (report["is_sound"], report["certificates"]) == (True, 2), "the issuing CA and the leaf"
     refused = installed.run("certwright", "--state", installed.empty / "nothing", "profile", "list", code=1)
     assert "there is no installation" in refused.stderr
+
+
+def test_letters_come_with_the_wheel(installed: Installed, state: Path) -> None:
+    """Their templates, their charts and the report's are found where there is no checkout: a letter as a file."""
+    installed.run("certwright", "--state", state, "owner", "add", "web", "--email", "web@a.example")
+    installed.run("certwright", "--state", state, "renew", "run")  # the inventory learns what the CA has issued
+    installed.run("certwright", "--state", state, "report", "preview", "web", "--out", installed.empty / "web.eml")
+    letter = message_from_bytes((installed.empty / "web.eml").read_bytes(), policy=SMTP)
+    kinds = [part.get_content_type() for part in letter.walk()]
+    assert {"text/plain", "text/html", "image/png"} <= set(kinds)
+    assert "web" in str(letter["Subject"])
+
+
+def test_pages_come_with_the_wheel(installed: Installed, state: Path) -> None:
+    """The page to sign in with, its style sheet and its icon, from a server that was installed."""
+    log, ports = installed.empty / "server.log", {name: f"127.0.0.1:{peer.free_port()}" for name in ("TLS", "PLAIN")}
+    env = {"PATH": os.defpath, "HOME": str(installed.empty), **{f"CERTWRIGHT_LISTEN__{n}": p for n, p in ports.items()}}
+    argv, log_says = [installed.bin / "certwright", "--state", state, "serve", "--only", "api"], log.read_bytes
+    with peer.running(argv, ready=lambda: b'"serving"' in log_says(), log=log, env=env):
+        wire = httpx.HTTPTransport(uds=str(state / "certwright.sock"))
+        with httpx.Client(transport=wire, base_url="http://localhost", trust_env=False) as client:
+            page = client.get("/act/none")
+            style, icon = client.get("/assets/certwright.css"), client.get("/assets/icon.svg")
+    assert (page.status_code, "<h1>" in page.text) == (404, True)
+    assert (style.status_code, style.headers["content-type"]) == (200, "text/css; charset=utf-8")
+    assert (icon.status_code, icon.headers["content-type"]) == (200, "image/svg+xml")
 
 
 @pytest.mark.parametrize("argv", [("profile", "test"), ("serve", "--only", "nothing")], ids=" ".join)

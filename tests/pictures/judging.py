@@ -41,7 +41,7 @@ WIDE = """() => {
 # The same for boxes: text that runs out of what was drawn for it, over whatever stands beside it.
 SPILT = """() => [...document.body.querySelectorAll('td,th,dd,dt,button,a,label,p,li,h1,h2,h3,summary')].filter(e => {
   const style = getComputedStyle(e);
-  return style.display !== 'inline' && e.clientWidth > 0 && style.overflowX === 'visible'
+  return e.checkVisibility() && style.display !== 'inline' && e.clientWidth > 0 && style.overflowX === 'visible'
     && e.scrollWidth > e.clientWidth + 2 && e.tagName !== 'SUMMARY';
 }).slice(0, 5).map(e =>
   `text runs out of ${e.tagName.toLowerCase()}.${e.className}: ${e.textContent.trim().slice(0, 60)}`)"""
@@ -84,6 +84,8 @@ COLUMN = """() => {
   }
   return right - left;
 }"""
+
+OPEN = "() => document.querySelectorAll('details').forEach(e => { e.open = true; })"
 
 RUN_AXE = """tags => axe.run(document, {
   runOnly: tags, rules: {'target-size': {enabled: true}}, resultTypes: ['violations'], preload: false,
@@ -147,6 +149,12 @@ def of_page(page: Page) -> list[str]:
     """What a reader sees: does it fit, is it whole, is there no script."""
     judges = (WIDE, SPILT, *(() if is_letter(page) else (SCRIPTED, BUILT)))
     return [fault for judge in judges for fault in page.evaluate(judge)]
+
+
+def of_opened(page: Page) -> list[str]:
+    """The same with everything unfolded, which it is from then on."""
+    page.evaluate(OPEN)
+    return [f"unfolded: {fault}" for judge in (WIDE, SPILT) for fault in page.evaluate(judge)]
 
 
 def of_axe(page: Page) -> tuple[list[str], list[str]]:

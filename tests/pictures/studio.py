@@ -195,6 +195,7 @@ class Studio:
         if to is not None:
             to.parent.mkdir(parents=True, exist_ok=True)
             page.screenshot(path=to, full_page=True)
+        seen.faults += judging.of_opened(page)
         page.evaluate(self._axe)
         faults, remarks = judging.of_axe(page)
         seen.faults += faults
