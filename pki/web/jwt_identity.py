@@ -79,14 +79,15 @@ def _check_party(claims: Mapping[str, Any], expected: Expected) -> None:
     audience = claims.get("aud")
     audiences = audience if isinstance(audience, list) else [audience]
     party = claims.get("azp")
-    subject = claims.get("sub")
+    subject: Any = claims.get("sub")
     if claims.get("iss") != expected.issuer:
         raise _refused("comes from another issuer")
     if expected.audience not in audiences:
         raise _refused("is meant for somebody else")
     if (len(audiences) > 1 and party is None) or (party is not None and party != expected.audience):
         raise _refused("was given to somebody else")
-    if not isinstance(subject, str) or not 0 < len(subject) <= MAX_SUBJECT:
+    is_plain = isinstance(subject, str) and subject.isascii() and subject.isprintable()
+    if not is_plain or not 0 < len(subject) <= MAX_SUBJECT:
         raise _refused("does not say whom it is about")
     if expected.nonce is not None:
         nonce = claims.get("nonce")
@@ -158,8 +159,10 @@ def _usable(described: Any) -> PyJWK | None:
 
     if not isinstance(described, dict) or described.get("use", "sig") != "sig" or "d" in described:
         return None
-    kind = (described.get("kty"), described.get("crv") if described.get("kty") != "RSA" else None)
-    algorithm = ALGORITHMS.get(kind)  # type: ignore[arg-type]  # anything may stand there; what is odd is not found
+    kind, curve = described.get("kty"), described.get("crv")
+    if not isinstance(kind, str) or not isinstance(curve, str | None):
+        return None
+    algorithm = ALGORITHMS.get((kind, None if kind == "RSA" else curve))
     if algorithm is None or described.get("alg", algorithm) != algorithm:
         return None
     try:

@@ -7,6 +7,7 @@ wherever the description points: a description is believed only if it calls itse
 from __future__ import annotations
 
 import json
+import re
 import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -30,6 +31,7 @@ AT_ONCE = 4
 """How many conversations with one provider there are at a time: a slow one must not take all threads."""
 YOUNGEST = 600
 MAX_ANSWER = 1 << 18
+_PLAIN = re.compile(r"https://[!-~]{1,2000}")
 
 
 class Provider:
@@ -105,7 +107,7 @@ class Provider:
 
     def _endpoint(self, name: str) -> str:
         found = self._description().get(name)
-        if not isinstance(found, str) or not found.startswith("https://") or not found.isascii():
+        if not isinstance(found, str) or not _PLAIN.fullmatch(found):
             raise Misconfigured(f"{self.settings.name} names no {name} that can be used")
         return found
 
