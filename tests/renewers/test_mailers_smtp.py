@@ -210,11 +210,12 @@ def test_a_letter_that_is_too_large(tmp_path: Path) -> None:
 # What it never hears.
 
 
-def test_without_tls_nothing_is_said(tmp_path: Path) -> None:
+@pytest.mark.parametrize("username", ["certwright", ""])
+def test_without_tls_nothing_is_said(tmp_path: Path, username: str) -> None:
     """Whoever takes STARTTLS out of the server's offer gets neither a password nor a word of a letter."""
     with serving_mail(tmp_path, Wanted(offers_tls=False)) as server:
         with pytest.raises(NotDelivered) as caught:
-            mailer(server).send(outgoing())
+            mailer(server, username=username).send(outgoing())
         assert caught.value.code == "no-tls"
         assert [server.done(stage) for stage in (HELLO, TLS, AUTH, MAIL)] == [1, 0, 0, 0]
 
