@@ -310,6 +310,11 @@ def at_others(tail: str = "", body: Any = None) -> Callable[[World, Stand], tupl
     return lambda world, stand: (f"{API}/certificates/{requested_by(world, 'token:somebody')}{tail}", body)
 
 
+def _this_month(_world: World, _stand: Stand) -> tuple[str, Any]:
+    """The month in which the installation was made: nothing is kept of those before it."""
+    return f"{API}/reports/monthly?month={clock.now():%Y-%m}", None
+
+
 def _to_retire(world: World, stand: Stand) -> tuple[str, Any]:
     plan = Plan("issuing", rig.common_name("Prepared"), KeyType.P256, crl_shards=1)
     row = hierarchy.create_subordinate(world.installation, rig.ADMIN, "sub-ca", plan)
@@ -653,6 +658,7 @@ DOORS = {
     "due work": Door("GET /renewals", at(f"{API}/renewals"), READERS),
     "run": Door("POST /renewals/run", at(f"{API}/renewals/run", {}), OPERATORS),
     "look ahead": Door("GET /renewals/plan", at(f"{API}/renewals/plan"), READERS),
+    "report on a month": Door("GET /reports/monthly", _this_month, READERS),
     "list destinations": Door("GET /destinations", at(f"{API}/destinations"), READERS),
     "add a directory": Door(
         "POST /destinations",
