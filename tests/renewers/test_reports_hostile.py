@@ -195,6 +195,7 @@ def test_each_of_these_is_shown_literally_or_cut(shared: Store, payload: str) ->
         stored = payload.replace("\x00", "\\x00")
         certificate(shared, of, stored, mode="manual", left=DAY, lifetime=365 * DAY)
         message = written(reporting.lifecycle(shared), of)
+        _judge(message, "digest")
         page = unescape(text_of(message, "html"))
         literal = shown.harmless(stored[:60])[:60].rstrip()
         assert literal in page

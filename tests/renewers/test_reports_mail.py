@@ -164,6 +164,8 @@ def test_a_digest_can_be_left_with_one_click_and_nothing_urgent_can(store: Store
     message = written(life, of)
     https, mailto = re.findall(r"<([^>]+)>", message["List-Unsubscribe"])
     assert mailto == "mailto:pki@ca.example?subject=unsubscribe"
+    sent = compose.compose(life, digest.gather(life, of, kind="digest", at=NOW), letter(of)).as_bytes()
+    assert f"List-Unsubscribe: <{https}>,\r\n".encode() in sent, "encoded as RFC 2047 has it, no program finds it"
     token = https.removeprefix("https://ca.example:8443/unsubscribe/")
     link = links.read(life, Purpose.UNSUBSCRIBE, token)
     assert (link.recipient, link.owner_id, link.letter_id) == ("payments-team@example.org", of, 7)
