@@ -9,7 +9,7 @@ import pytest
 
 from ca.models import LedgerEntry
 from ca.store import Store
-from renewers.mailing import forgetting, opening, silence
+from renewers.mailing import forgetting, opening, silence, sorting
 from renewers.mailing.silence import Figures
 from renewers.models import Crossing, Letter, Snapshot, Told
 from tests.renewers import tracking
@@ -121,8 +121,8 @@ def test_a_tick_costs_what_is_new(world: Post, monkeypatch: pytest.MonkeyPatch) 
         looked.append(1)
         return original(*arguments)  # type: ignore[arg-type]
 
-    original = opening.sorting.sort
-    monkeypatch.setattr(opening.sorting, "sort", sort)
+    original = sorting.sort
+    monkeypatch.setattr(sorting, "sort", sort)
     world.beat(now + MINUTE)
     assert looked == []
 
