@@ -103,11 +103,11 @@ def token(lifecycle: Lifecycle, link: Link) -> str:
 
 def read(lifecycle: Lifecycle, purpose: Purpose, text: str) -> Link:
     """What a token says. `NotFound`, in the same words and after the same work, for whatever does not hold."""
-    signed = _bytes(text)
+    signed, now = _bytes(text), clock.timestamp()
     payload, mac = signed[:-_MAC_BYTES], signed[-_MAC_BYTES:]
+    link = _said(payload)  # before it is known to be ours: else only what was once ours would cost this
     is_genuine = hmac.compare_digest(mac, _mac(lifecycle, payload))
-    link = _said(payload) if is_genuine else None
-    if link is None or link.purpose is not purpose or link.expires_at <= clock.timestamp():
+    if link is None or not is_genuine or link.purpose is not purpose or link.expires_at <= now:
         raise does_not_hold()
     return link
 
@@ -183,11 +183,11 @@ def _bytes(text: str) -> bytes:
 
 
 def _said(payload: bytes) -> Link | None:
-    """What we signed. None for what an older release may have signed in another form."""
+    """What a payload says. None for what is none, or is not written as we write it."""
     try:
         purpose, *rest = json.loads(payload)
         link = Link(Purpose(purpose), *_typed(rest))
-    except (ValueError, TypeError):
+    except (ValueError, TypeError, OverflowError, RecursionError):
         return None
     return link if _payload(link) == payload else None
 

@@ -11,7 +11,6 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from email import message_from_bytes
-from email.errors import MessageError
 from email.message import Message
 from email.policy import compat32
 from typing import Any
@@ -60,7 +59,7 @@ def read(content: bytes) -> Report:
         parts = list(_parts(whole, 0))
         failures = tuple(_failures(parts))[:MOST_RECIPIENTS]
         found = Report(frozenset(_ids(whole, parts)), failures)
-    except (MessageError, ValueError, LookupError, TypeError, AttributeError, RecursionError):
+    except Exception:  # noqa: BLE001 - parsers raise what they like, and a report is anybody's text
         raise BadRequest("this report cannot be read", code="bad-report") from None
     if not found.failures:
         hint = "a multipart/report after RFC 3464, as mail servers send it to the sender of a letter"

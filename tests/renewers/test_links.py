@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import base64
+import json
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any, cast
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from sqlalchemy import select
 
@@ -40,6 +41,8 @@ def numbers() -> st.SearchStrategy[int]:
     return st.integers(min_value=0, max_value=1 << 53)
 
 
+patient = settings(deadline=None)
+"""The machine is shared: how long one example takes says nothing."""
 LINKS = st.builds(
     Link,
     st.sampled_from(Purpose),
@@ -51,6 +54,7 @@ LINKS = st.builds(
 )
 
 
+@patient
 @given(LINKS)
 def test_a_token_says_what_was_signed(link: Link) -> None:
     """Whatever its fields are, it is read as it was made, and for its own purpose alone."""
@@ -62,6 +66,7 @@ def test_a_token_says_what_was_signed(link: Link) -> None:
                 links.read(life(), purpose, token)
 
 
+@patient
 @given(LINKS, st.data())
 def test_any_flipped_bit_is_refused(link: Link, data: st.DataObject) -> None:
     """Of what it says, of its MAC, and of the spare bits that base64 has at its end."""
@@ -78,6 +83,7 @@ def test_any_flipped_bit_is_refused(link: Link, data: st.DataObject) -> None:
             _is_refused(token[:-1] + last, link.purpose)
 
 
+@patient
 @given(LINKS, st.data())
 def test_any_other_field_is_another_token(link: Link, data: st.DataObject) -> None:
     """No two different links have one token or one nonce."""
@@ -86,10 +92,26 @@ def test_any_other_field_is_another_token(link: Link, data: st.DataObject) -> No
     assert (link.nonce == other.nonce) == (link == other)
 
 
+@patient
 @given(st.one_of(st.text(max_size=900), st.from_regex(r"cwl_[A-Za-z0-9_-]{60,300}", fullmatch=True)))
 def test_any_other_text_is_refused(text: str) -> None:
     """Nothing that was not signed here is a token, and all of it is refused in the same words."""
     _is_refused(text, Purpose.ACT)
+
+
+VALUES = st.recursive(
+    st.none() | st.booleans() | st.floats() | st.integers() | st.text(max_size=20) | st.sampled_from([*Purpose]),
+    lambda inner: st.lists(inner, max_size=7) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
+    max_leaves=12,
+)
+
+
+@patient
+@given(st.one_of(st.binary(max_size=300), VALUES.map(lambda value: json.dumps(value).encode())))
+def test_whatever_a_stranger_puts_into_a_token_is_refused(payload: bytes) -> None:
+    """It is read before it is known whether it is ours, and nothing comes of it but the one refusal."""
+    signed = base64.urlsafe_b64encode(payload + bytes(32)).rstrip(b"=").decode()
+    _is_refused(f"cwl_{signed}", Purpose.ACT)
 
 
 def _is_refused(text: str, purpose: Purpose) -> None:
