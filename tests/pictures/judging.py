@@ -196,6 +196,18 @@ def of_walk(page: Page) -> list[str]:
     return found + [f"the keyboard does not reach: {what}" for what in page.evaluate(NAMES, missed)]
 
 
+def press(page: Page, name: str) -> None:
+    """Go to a link or a button by Tab, and press it."""
+    for _ in range(MOST_STOPS):
+        page.keyboard.press("Tab")
+        here = page.locator(":focus")
+        if here.count() and here.inner_text().strip() == name:
+            with page.expect_navigation(wait_until="load"):
+                page.keyboard.press("Enter")
+            return
+    raise AssertionError(f"the keyboard does not reach {name}")
+
+
 def links_of(text: str, url: str) -> list[str]:
     """The links of a page to pages of the same site, absolute, without what is within the page."""
     top = urlsplit(url)

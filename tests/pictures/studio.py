@@ -116,6 +116,13 @@ class Studio:
         """Open a one-time link and press its button, without script and without a mouse; the cookies of the session."""
         return list(self.do(lambda _: self._sign_in(link)))
 
+    def fill_in(self, url: str, steps: Sequence[str], *, cookies: Cookies = ()) -> str:
+        """Use a page without script and without a mouse: the text of the page where that leads.
+
+        A step is the name of a link or button, which is gone to by Tab and pressed, or `Label: text` for a field.
+        """
+        return str(self.do(lambda _: self._fill_in(url, steps, cookies)))
+
     def _open(self, chromium: str) -> None:
         self._playwright: Playwright = sync_playwright().start()
         self._browser = self._playwright.chromium.launch(executable_path=chromium, args=list(FLAGS))
@@ -181,6 +188,19 @@ class Studio:
             page.keyboard.press("Enter")
             page.wait_for_url(lambda url: "/sign-in" not in url)
             return list(profile.cookies())
+
+    def _fill_in(self, url: str, steps: Sequence[str], cookies: Cookies) -> str:
+        with context(self._browser, Look(PHONE, "light"), java_script_enabled=False) as profile:
+            profile.add_cookies(cookies)  # type: ignore[arg-type]
+            page = profile.new_page()
+            page.goto(url, wait_until="load")
+            for step in steps:
+                label, _, text = step.partition(": ")
+                if text:
+                    page.get_by_label(label).fill(text)
+                else:
+                    judging.press(page, step)
+            return page.locator("main").inner_text()
 
     def _column(self, html: str, look: Look) -> float:
         with self._page(look, ()) as page:

@@ -52,3 +52,19 @@ def test_a_page_can_be_used_by_keyboard(studio: Studio, site: Site, route: str) 
 def test_links_lead_somewhere(studio: Studio, site: Site) -> None:
     """Of all pages that links lead to, from page to page, none is missing; nothing but a form changes anything."""
     fail(studio.crawl(site.address("/"), cookies=site.cookies, most=150))
+
+
+def test_what_is_done_needs_no_script_and_no_mouse(studio: Studio, site: Site) -> None:
+    """Something is acknowledged by keyboard in a browser that runs no script, from its page to the answer."""
+    page = site.address(f"/inventory/{site.filled.tracked['by-hand']}")
+    why = "What is being done about it: it is ordered <b>by hand</b>"
+    told = studio.fill_in(page, ["Acknowledge", why, "Acknowledge"], cookies=site.cookies)
+    assert "ordered <b>by hand</b>" in told
+
+
+def test_a_letters_link_needs_no_script_and_no_mouse(studio: Studio, site: Site) -> None:
+    """An owner answers by a link, on a phone: that it is not theirs."""
+    told = studio.fill_in(site.address(site.filled.links["script"]), ["It is not ours"])
+    assert "<script>alert(1)</script>" in told
+    again = studio.look(site.address(site.filled.links["script"]), TWO_LOOKS[0], status=409)
+    fail(again.faults)

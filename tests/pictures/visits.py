@@ -61,6 +61,16 @@ VISITS: Mapping[str, Visits] = {
         Visit("/inventory/999999", status=404),
         Visit("/inventory/%F0%9F%94%A5", status=400),
     ],
+    "/inventory/{tracked}/{word}": lambda filled: [
+        Visit(f"/inventory/{filled.tracked['by-hand']}/acknowledge"),
+        Visit(f"/inventory/{filled.tracked['renewed']}/revoke"),
+        Visit(f"/inventory/{filled.tracked['failing']}/renew"),
+        Visit(f"/inventory/{filled.tracked['renewed']}/deliver"),
+        Visit(f"/inventory/{filled.tracked['soon']}/unacknowledge"),
+        Visit(f"/inventory/{filled.tracked['script']}/owner"),
+        Visit(f"/inventory/{filled.tracked['orphan']}/retire"),
+        Visit(f"/inventory/{filled.tracked['fine']}/revoke", status=404),
+    ],
     "/owners": _at("/owners"),
     "/owners/{name:path}": lambda filled: [
         *(Visit(f"/owners/{quote(name, safe='')}") for name in filled.owners),
