@@ -659,6 +659,7 @@ DOORS = {
     "run": Door("POST /renewals/run", at(f"{API}/renewals/run", {}), OPERATORS),
     "look ahead": Door("GET /renewals/plan", at(f"{API}/renewals/plan"), READERS),
     "report on a month": Door("GET /reports/monthly", _this_month, READERS),
+    "preview a letter": Door("GET /reports/preview", at(f"{API}/reports/preview?owner=nobody"), READERS, 404),
     "list destinations": Door("GET /destinations", at(f"{API}/destinations"), READERS),
     "add a directory": Door(
         "POST /destinations",
