@@ -90,7 +90,7 @@ def test_a_key_id_is_bound_to_name_and_key() -> None:
 
 
 @given(st.data())
-@settings(deadline=None, max_examples=400)
+@settings(deadline=None, max_examples=150)
 def test_no_character_of_the_text_can_be_changed(data: st.DataObject) -> None:
     """Exchanged, taken out or put in anywhere up to the signatures: the checkpoint is refused."""
     signed = sign_head(HEAD, key())
@@ -106,7 +106,7 @@ def test_no_character_of_the_text_can_be_changed(data: st.DataObject) -> None:
 
 
 @given(st.data())
-@settings(deadline=None, max_examples=400)
+@settings(deadline=None, max_examples=150)
 def test_no_character_of_the_signature_can_be_changed(data: st.DataObject) -> None:
     """The same for the signature line, up to the four bits of padding and the line's end, which sign nothing."""
     signed = sign_head(HEAD, key())
@@ -245,7 +245,7 @@ def test_a_root_that_is_no_base64_is_refused(root: str) -> None:
 @given(
     st.one_of(st.text(max_size=200), st.lists(st.sampled_from([*CHARACTERS, ORIGIN, "— "]), max_size=30).map("".join))
 )
-@settings(deadline=None, max_examples=200)
+@settings(deadline=None, max_examples=100)
 def test_any_text_is_refused(text: str) -> None:
     """Nothing that nobody signed is opened, and no error but a refusal comes of it."""
     refused(text)

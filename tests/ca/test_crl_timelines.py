@@ -136,7 +136,7 @@ def history(backdate: int, refresh: int) -> Iterator[History]:
             store.close()
 
 
-@settings(max_examples=20, deadline=None, derandomize=True, phases=[Phase.generate])
+@settings(max_examples=10, deadline=None, derandomize=True, phases=[Phase.generate])
 @given(STEPS, st.sampled_from([0, 60]), st.sampled_from([1, 30]))
 def test_entries_stay_as_long_as_they_must_and_then_leave(steps: list[Step], backdate: int, refresh: int) -> None:
     """Rows 71 and 72, for random histories of issuing, revoking, waiting, publishing and pruning."""

@@ -496,7 +496,7 @@ NAME = st.sampled_from([*NAMES, "a.elsewhere.example", "10.0.0.1", "ada@example.
     ),
     profiles=st.sampled_from([None, frozenset[str](), frozenset({"mesh"})]),
 )
-@settings(deadline=None, max_examples=300)
+@settings(deadline=None, max_examples=150)
 def test_the_answer_is_a_decision_or_a_refusal(
     house: Installation,
     names: list[str],

@@ -68,7 +68,7 @@ def test_the_empty_tree_is_the_hash_of_nothing() -> None:
 
 
 @given(BODIES)
-@settings(deadline=None, max_examples=150)
+@settings(deadline=None, max_examples=80)
 def test_the_root_is_the_one_that_is_defined(bodies: list[bytes]) -> None:
     """For any entries, after each one that is appended, the root is MTH of all so far."""
     edge = Edge()
@@ -80,7 +80,7 @@ def test_the_root_is_the_one_that_is_defined(bodies: list[bytes]) -> None:
 
 
 @given(BODIES, st.integers(0, 70))
-@settings(deadline=None, max_examples=150)
+@settings(deadline=None, max_examples=80)
 def test_an_edge_can_be_stored_and_continued(bodies: list[bytes], cut: int) -> None:
     """Size and peaks are all that the tree needs: read back at any point, it goes on as if nothing had happened."""
     before = edge_of(bodies[:cut])

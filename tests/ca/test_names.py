@@ -327,7 +327,7 @@ def test_a_refusal_quotes_a_name_in_a_form_that_is_safe_to_log() -> None:
 @example((Kind.URI, "spiffe://td.example/a"))
 @example((Kind.IP, "::ffff:10.0.0.1"))
 @example((Kind.DNS, "*.a.example"))
-@settings(deadline=None, max_examples=600)
+@settings(deadline=None, max_examples=200)
 def test_what_make_accepts_is_canonical_and_survives_a_certificate(choice: tuple[Kind, str]) -> None:
     """`make()` is idempotent, and its names come back from a parsed certificate as the very same names."""
     try:
@@ -431,7 +431,7 @@ def test_wildcards_and_spiffe_ids_know_themselves() -> None:
 
 
 @given(st.lists(st.sampled_from("abcXYZ019._-/%~"), max_size=12).map("".join), DOMAINS)
-@settings(deadline=None, max_examples=300)
+@settings(deadline=None, max_examples=150)
 def test_trust_domain_and_segments_are_told_apart(path: str, domain: str) -> None:
     """For every SPIFFE ID that is accepted, domain and segments put together again are the ID."""
     try:

@@ -259,7 +259,7 @@ def questions(draw: st.DrawFn) -> tuple[Profile, Subject, str]:
 
 
 @given(questions())
-@settings(deadline=None, max_examples=1000)
+@settings(deadline=None, max_examples=300)
 def test_what_is_judged_is_what_is_certified(issuer: Issuer, question: tuple[Profile, Subject, str]) -> None:
     """Without a reason against it, a certificate has exactly these names; a name outside the rules is one (row 5)."""
     profile, judged, word = question

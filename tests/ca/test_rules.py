@@ -124,7 +124,7 @@ def filled(shape: Name, part: str) -> Name:
 
 @bound
 @given(value=VALUE, part=VALUE)
-@settings(deadline=None, max_examples=120)
+@settings(deadline=None, max_examples=80)
 def test_an_attribute_never_widens_a_rule(
     rule: NameRule, shape: Name, part_of: Callable[[str], str], value: str, part: str
 ) -> None:
@@ -245,7 +245,7 @@ def test_an_installations_domain_is_literal() -> None:
 )
 @example(domain="corp.example", labels=[], other="x.example", star=False, wildcard=True, join=".")
 @example(domain="corp.example", labels=["evil"], other="x.example", star=False, wildcard=False, join="")
-@settings(deadline=None, max_examples=400)
+@settings(deadline=None, max_examples=150)
 def test_under_a_domain_is_beneath_it(
     domain: str, labels: list[str], other: str, star: bool, wildcard: bool, join: str
 ) -> None:
@@ -277,7 +277,7 @@ START = st.sampled_from(["spiffe://td.example", "https://h.example", "https://h.
     stars=st.lists(SEGMENT, min_size=4, max_size=4),
     change=st.integers(0, 5),
 )
-@settings(deadline=None, max_examples=500)
+@settings(deadline=None, max_examples=200)
 def test_a_star_is_one_segment(
     start: str, other: str, pattern: list[str], is_open: bool, extra: list[str], stars: list[str], change: int
 ) -> None:
@@ -344,7 +344,7 @@ def test_a_rule_allows_its_own_sample(kind: str) -> None:
 
 
 @given(domain=DOMAIN, path=st.lists(st.one_of(SEGMENT, st.just("**")), max_size=4), wildcard=st.booleans())
-@settings(deadline=None, max_examples=200)
+@settings(deadline=None, max_examples=100)
 def test_a_rule_that_compiles_allows_its_own_sample(domain: str, path: list[str], wildcard: bool) -> None:
     """No rule is taken into service that can match nothing."""
     written: list[Mapping[str, object]] = [
@@ -405,7 +405,7 @@ def test_a_rule_of_one_kind_never_allows_another() -> None:
     bits=st.integers(0, 32),
     address=st.one_of(st.ip_addresses(), st.ip_addresses(v=4, network="10.0.0.0/8")),
 )
-@settings(deadline=None, max_examples=200)
+@settings(deadline=None, max_examples=100)
 def test_an_address_is_inside_a_network_by_its_bits(network: object, bits: int, address: object) -> None:
     """The first bits agree, and the family: an IPv4 address inside an IPv6 one is not an IPv4 address."""
     net = ip_network(f"{network}/{bits}", strict=False)

@@ -42,7 +42,7 @@ def test_another_passphrase_or_salt_opens_nothing(other: Sealer) -> None:
     assert "CERTWRIGHT_KEY_PASSPHRASE" in (refused.value.hint or "")
 
 
-@settings(max_examples=200)
+@settings(max_examples=100)
 @given(st.data())
 def test_any_damage_is_found(data: st.DataObject) -> None:
     """A flipped bit, a cut end, something else altogether: a refusal, never a key."""

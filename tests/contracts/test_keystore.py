@@ -136,7 +136,7 @@ def test_a_plain_label_is_taken(keys: KeyStore, label: str) -> None:
 @given(st.text(max_size=70))
 @example("a" * 64)
 @example("a\n")
-@settings(deadline=None, max_examples=300)
+@settings(deadline=None, max_examples=150)
 def test_a_label_is_a_plain_file_name(label: str) -> None:
     """Whatever passes for a label is a name without a path, that no shell and no file system reads otherwise."""
     plain = set("abcdefghijklmnopqrstuvwxyz0123456789")

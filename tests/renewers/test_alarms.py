@@ -209,7 +209,7 @@ def shared() -> Iterator[Store]:
 STEP = st.tuples(st.sampled_from("ab"), st.sampled_from([*SEVERITIES, None]))
 
 
-@settings(max_examples=120, deadline=None)
+@settings(max_examples=80, deadline=None)
 @given(steps=st.lists(STEP, max_size=25))
 def test_events_alternate(shared: Store, steps: list[tuple[str, str | None]]) -> None:
     """Whatever is raised and cleared in whatever order: each alarm is raised, only grows worse, and is cleared once."""

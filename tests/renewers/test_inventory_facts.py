@@ -81,7 +81,7 @@ def test_odd_names_are_kept_escaped(tag: int, content: bytes, text: str | None) 
     assert read_certificate(certificate(extensions=[general(tag, content)])).names == tuple(found)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=150, deadline=None)
 @given(st.binary(max_size=40), st.binary(max_size=40))
 def test_two_different_names_never_look_alike(one: bytes, other: bytes) -> None:
     """Escaping forgets nothing but the case of a domain."""
@@ -149,7 +149,7 @@ def test_what_cannot_be_parsed_is_refused_plainly() -> None:
     assert caught.value.code == "bad-crl"
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=150, deadline=None)
 @given(st.data())
 def test_damage_is_read_or_refused_and_never_worse(data: st.DataObject) -> None:
     """A certificate with any octets changed is either facts with harmless text, or a `BadRequest`."""
@@ -165,7 +165,7 @@ def test_damage_is_read_or_refused_and_never_worse(data: st.DataObject) -> None:
     assert successor_key(found)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=150, deadline=None)
 @given(st.binary(max_size=200))
 def test_the_reader_ends(data: bytes) -> None:
     """Elements of any bytes add up to the bytes, or it is said that they are none."""

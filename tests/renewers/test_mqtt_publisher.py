@@ -96,7 +96,7 @@ def bring(*all_of_it: Material) -> None:
 CALL = st.tuples(st.sampled_from(["stage", "swap"]), st.sampled_from(MATERIALS), st.none() | st.integers(0, 9))
 
 
-@settings(max_examples=120, deadline=None)
+@settings(max_examples=80, deadline=None)
 @given(calls=st.lists(CALL, max_size=25))
 def test_whatever_ends_whenever_nothing_is_lost_or_left(calls: list[tuple[str, Material, int | None]]) -> None:
     """`current` names whole files; whatever lies there is in the index; and it never is much."""
