@@ -294,12 +294,12 @@ class _Chunks(httpx.AsyncByteStream):
 
 def routes(app: Any) -> list[tuple[str, str]]:
     """Method and full path of everything that an application serves to programs. HEAD goes with GET."""
-    return _methods(route for route in _served(app) if not _is_page(route))
+    return _methods(route for route in served(app) if not is_page(route))
 
 
 def page_routes(app: Any) -> list[tuple[str, str]]:
     """The same of the pages, which are for people and in no description."""
-    return _methods(route for route in _served(app) if _is_page(route))
+    return _methods(route for route in served(app) if is_page(route))
 
 
 def _methods(found: Iterable[Any]) -> list[tuple[str, str]]:
@@ -311,11 +311,13 @@ def _methods(found: Iterable[Any]) -> list[tuple[str, str]]:
     ]
 
 
-def _is_page(route: Any) -> bool:
+def is_page(route: Any) -> bool:
+    """Whether it is for people."""
     return isinstance(getattr(route, "original_route", route), OpenRoute)
 
 
-def _served(app: Any) -> Iterator[Any]:
+def served(app: Any) -> Iterator[Any]:
+    """Every route of an application."""
     inner = app
     while not hasattr(inner, "routes"):
         inner = inner._app
