@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 from ca.access import Operation
 from ca.errors import BadRequest
 from pki.web.dashboard.acting import Action, Doing, Fact, Field, Plan
@@ -28,9 +30,9 @@ def _lineage(doing: Doing) -> Lineage:
 
 def _plan_renewal(doing: Doing) -> Plan:
     shown = course.show(doing.product.lifecycle, doing.caller, _lineage(doing).name)
-    issuers = shown.shown.lineage.issuers or ", ".join(doing.product.lifecycle.policy.issuers)
+    issuers = json.loads(shown.shown.lineage.issuers) or doing.product.lifecycle.policy.issuers
     effects = [
-        f"A new certificate for the same names is asked of {_issuers(issuers)}, at once and whatever the plan says.",
+        f"A new certificate for the same names is asked of {' or '.join(issuers)}, at once and whatever the plan says.",
         _delivery(shown),
         "The present certificate stays good until its own end: it is not revoked.",
     ]
@@ -51,10 +53,6 @@ def _facts(shown: Course) -> list[Fact]:
         last = shown.renewals[0]
         found.append(Fact("Last renewal", f"{last.state}, by {last.issuer}"))
     return found
-
-
-def _issuers(text: str) -> str:
-    return text.strip('[]"').replace('"', "") or "the first issuer that answers"
 
 
 def _delivery(shown: Course) -> str:
