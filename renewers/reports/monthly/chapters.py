@@ -46,7 +46,7 @@ def _about(kept: Kept) -> tuple[tuple[str, str], ...]:
     until = figures["until"] - figures["is_over"]
     return (
         ("Month", f"{wording.moment(figures['from'])} to {wording.moment(until)}"),
-        ("Figures gathered", wording.moment(figures["taken_at"])),
+        ("Figures gathered", f"{wording.moment(figures['taken_at'])}, page by page while work went on"),
         ("Trust domain", figures["trust_domain"]),
         ("SHA-256 of the figures", kept.sha256),
     )
