@@ -10,6 +10,9 @@ from dataclasses import dataclass
 from email.message import EmailMessage
 from typing import Protocol
 
+UNCERTAIN = "mail-uncertain"
+"""The code of a `NotDelivered` after which the other side may have the message all the same."""
+
 
 @dataclass(frozen=True, slots=True)
 class Outgoing:
@@ -28,7 +31,8 @@ class Mailer(Protocol):
     def send(self, outgoing: Outgoing) -> str:
         """Returns what the other side said when it took responsibility. It may have, though we never heard it.
 
-        `MailRefused` if this recipient is refused for good, `NotDelivered` if it is not taken now.
+        `MailRefused` if this recipient is refused for good, `NotDelivered` if it is not taken now; with the code
+        `UNCERTAIN` if it may have been. What is wrong with the message or the settings is a `Defect`, `Misconfigured`.
         """
 
     def close(self) -> None:

@@ -18,7 +18,7 @@ from typing import TypeVar
 from ca import clock
 from ca.errors import MailRefused, NotDelivered
 from renewers.bounded import Allowance, bounded_tcp
-from renewers.mailers import Outgoing, envelope, replies
+from renewers.mailers import UNCERTAIN, Outgoing, envelope, replies
 from renewers.mailers.replies import Reply
 from renewers.mailers.server import Server, base64_of, our_name
 from renewers.plain import one_line
@@ -27,8 +27,6 @@ ANSWERS = 1 << 16
 """Bytes that a server may say about one letter, besides what `bounded.py` adds."""
 Outcome = str | MailRefused | NotDelivered
 """What the server said when it took a letter, or why it did not."""
-UNCERTAIN = "mail-uncertain"
-"""The code of a `NotDelivered` after which a server may have a letter all the same."""
 T = TypeVar("T")
 
 

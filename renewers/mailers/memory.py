@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from email.message import EmailMessage
 
 from ca.errors import MailRefused, NotDelivered
-from renewers.mailers import Outgoing
+from renewers.mailers import UNCERTAIN, Outgoing
 from renewers.mailers.envelope import bytes_of, checked
 
 
@@ -45,7 +45,7 @@ class MemoryMailer:
             self.taken.append(Received(outgoing.sender, outgoing.recipient, raw, outgoing.message))
             if self.is_forgetful:
                 self.is_forgetful = False
-                raise NotDelivered("it broke off before it answered")
+                raise NotDelivered("it broke off before it answered", code=UNCERTAIN)
             return f"kept as number {len(self.taken)}"
 
     def close(self) -> None:

@@ -14,9 +14,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from ca.errors import Defect, MailRefused, Misconfigured
+from ca.errors import Defect, MailRefused, Misconfigured, NotDelivered
 from ca.secret import Secret
-from renewers.mailers import Mailer, Outgoing
+from renewers.mailers import UNCERTAIN, Mailer, Outgoing
 from renewers.mailers.eml import EmlMailer
 from renewers.mailers.memory import MemoryMailer
 from renewers.mailers.server import Server
@@ -193,3 +193,21 @@ def test_who_it_comes_back_to_is_not_a_header(sent: Sent) -> None:
     sent.mailer.send(outgoing("plain@web.example"))
     [(_, raw)] = [one for one in sent.came() if one[0] == "plain@web.example"]
     assert SENDER.encode() not in raw
+
+
+def test_memory_can_be_made_to_fail() -> None:
+    """As a server does: refused for good, not now, and taken without a word, which has a code of its own."""
+    mailer = MemoryMailer()
+    mailer.refused["gone@web.example"] = "550 5.1.1 no such user"
+    with pytest.raises(MailRefused, match=r"5\.1\.1"):
+        mailer.send(outgoing("gone@web.example"))
+    mailer.is_down = True
+    with pytest.raises(NotDelivered) as caught:
+        mailer.send(outgoing())
+    assert (caught.value.code, mailer.taken) == ("not-delivered", [])
+    mailer.is_down, mailer.is_forgetful = False, True
+    with pytest.raises(NotDelivered) as caught:
+        mailer.send(outgoing())
+    assert caught.value.code == UNCERTAIN
+    mailer.send(outgoing())
+    assert len(mailer.sent_to("ada@web.example")) == 2

@@ -19,7 +19,7 @@ from ca import clock
 from ca.errors import MailRefused, Misconfigured, NotDelivered
 from ca.secret import Secret
 from ca.x509.bundle import pem_certificate
-from renewers.mailers import conversation, smtp
+from renewers.mailers import UNCERTAIN, smtp
 from renewers.mailers.server import Patience, Server, our_name
 from renewers.mailers.smtp import SmtpMailer
 from tests import peer
@@ -345,7 +345,7 @@ def test_no_misery_lasts(server: MailServer, at: str, misery: str) -> None:
     with pytest.raises(NotDelivered) as caught:
         made.send(outgoing())
     assert clock.monotonic() - start < LONG
-    assert (caught.value.code == conversation.UNCERTAIN) == (at in (DOT, TAKEN))
+    assert (caught.value.code == UNCERTAIN) == (at in (DOT, TAKEN))
     assert server.counted() - before == (1 if at == TAKEN else 0)
     server.behave()
     made = mailer(server)
