@@ -51,7 +51,7 @@ def _facts(shown: Course) -> list[Fact]:
         found.append(Fact("Would be renewed by itself", shown.due.at, "moment"))
     if shown.renewals:
         last = shown.renewals[0]
-        found.append(Fact("Last renewal", f"{last.state}, by {last.issuer}"))
+        found.append(Fact("Last renewal", f"{last.state}, by {last.issuer}" if last.issuer else last.state))
     return found
 
 

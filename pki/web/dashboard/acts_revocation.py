@@ -66,7 +66,8 @@ def _effects(doing: Doing, stored: Stored) -> Iterator[str]:
     yield _refusing(doing, stored)
     others = _same_key(doing, stored)
     many = f"{others} other certificate{'s' if others != 1 else ''}" if others < MOST else f"at least {MOST} others"
-    yield f"If its key is compromised, {many} with the same key go, too, and the key is never certified again."
+    too = f"{many} with the same key {'goes' if others == 1 else 'go'}, too" if others else "no other has the same key"
+    yield f"If its key is compromised, {too}; the key is never certified again."
 
 
 def _refusing(doing: Doing, stored: Stored) -> str:
