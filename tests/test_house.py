@@ -573,6 +573,7 @@ def test_private_keys_sign_in_a_handful_of_places() -> None:
         "ca.publication.jws.enclose",
         "ca.signing.seal",
         "ca.x509.request.make_request",
+        "pki.demo.letters._strangers_certificate",
         "renewers.issuers.memory.MemoryIssuer._sign",
         "renewers.mailers.dkim.DkimSigner._sign",
         "renewers.solvers.tls_alpn01._certificate",

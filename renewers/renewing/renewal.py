@@ -195,7 +195,7 @@ class _Recording:
         left_out = json.loads(self.found.open.left_out) if self.found.open is not None else []
         without = f", without {', '.join(left_out)}" if left_out else ""
         message = f"{name} has a new certificate from {self.issuer}{without}"
-        tries = {"attempts": self.claim.attempts + 1, "failed_since": self.claim.failing_since}
+        tries: dict[str, Any] = {"attempts": self.claim.attempts + 1, "failed_since": self.claim.failing_since}
         events.record(tx, "certificate-renewed", name, message, **details, **tries, tracked=tracked_id)
         log.append(tx, "certificate-renewed", name, BY, **details, names=list(facts.names))
         if not left_out:

@@ -166,6 +166,6 @@ def upgrade() -> None:
     op.create_index("tracked_answering", "tracked", ["answering_id", "stage", "not_after"], unique=False)
     op.create_index("tracked_ending", "tracked", ["stage", "not_after"], unique=False)
     for name, which in (("tracked_orphan", "is_orphan"), ("tracked_signing", "kind != 'certificate'")):
-        where = {"sqlite_where": sa.text(which), "postgresql_where": sa.text(which)}
-        op.create_index(name, "tracked", ["stage", "not_after"], unique=False, **where)
+        where = sa.text(which)
+        op.create_index(name, "tracked", ["stage", "not_after"], sqlite_where=where, postgresql_where=where)
     op.create_index("alarm_severity", "alarm", ["severity", "since"], unique=False)
