@@ -234,6 +234,29 @@ def test_what_stood_in_a_letter_and_is_over_is_known(store: Store, life: Lifecyc
     assert gathered(life, of, at=NOW + 61 * DAY).over == (), "not for ever"
 
 
+def test_both_engines_answer_alike(any_store: Store) -> None:
+    """What was told before, what is over since, consumers, the count of very many: each statement on each engine."""
+    life, of = reporting.lifecycle(any_store), reporting.owner(any_store)
+    gone = certificate(
+        any_store, of, "gone.example", mode="manual", left=2 * DAY, lifetime=365 * DAY, place="tls:a:443"
+    )
+    here = certificate(any_store, of, "here.example", mode="manual", left=2 * DAY, lifetime=365 * DAY)
+    about = [crossing(any_store, f"tracked:{id_}", "3d", tracked_id=id_) for id_ in (gone, here)]
+    reporting.sent(any_store, of, [each.id for each in about], at=NOW - DAY)
+    reporting.replaced(any_store, gone, NOW - 600)
+    reporting.consumer(any_store, of, "gateway")
+    trouble = Trouble("consumer-stale", "gateway/trust:x", "error", "it is behind")
+    any_store.write(lambda tx: raise_alarm(tx, trouble))
+    found = gathered(life, of)
+    assert [row.name for row in found.listed] == ["here.example"]
+    assert [over.tracked_id for over in found.over] == [gone]
+    assert [notice.subject for notice in found.notices] == ["gateway/trust:x"]
+    told = gathered(life, of, "escalation", crossings=about)
+    assert [hearer.at for hearer in told.told_before] == [NOW - DAY]
+    with any_store.read() as connection:
+        assert reading.count_alive(connection, of) == found.total == 2
+
+
 def test_a_slow_renewal_asks_earlier(store: Store, life: Lifecycle) -> None:
     """Where renewals have really taken ten days, more time is needed than where they take a minute."""
     of = reporting.owner(store)
