@@ -46,6 +46,7 @@ from renewers.inventory.plans import LineagePlan
 from renewers.inventory.track import track
 from renewers.models import Consumer, Letter, Owner, Tracked
 from renewers.reports.monthly import snapshots
+from renewers.overview import ahead, tallies
 from renewers.rotation import starting
 from renewers.rotation.plans import RotationPlan
 from tests import rig
@@ -241,6 +242,9 @@ class Story:
     def today(self) -> None:
         """Somebody takes care of something; a letter has come back."""
         self.as_time_goes_by()
+        schedule.settle_answering(self.product)
+        tallies.take(self.lifecycle)
+        ahead.take(self.lifecycle)
         self._find()
         why = f"the successor is ordered {SCRIPT}"
         what, until = f"#{self.filled.tracked['soon']}", clock.timestamp() + 3 * DAY
