@@ -23,12 +23,10 @@ def create(
     json: Json = False,
 ) -> None:
     """Make a token. It is printed once, on standard output, and stored as a hash."""
-    from ca.access import GRANTABLE_ROLES
     from pki.cli.output import print_json, say
     from pki.client.rest import connect
 
-    if role not in GRANTABLE_ROLES:
-        raise typer.BadParameter(f"{role} is not one of {', '.join(sorted(GRANTABLE_ROLES))}", param_hint="--role")
+    _check_role(role)
     attributes = dict(_pair(text) for text in attribute or ())
     body = {"name": name, "role": role, "lifetime": lifetime, "profiles": profile or None, "attributes": attributes}
     with connect() as client:
@@ -85,6 +83,7 @@ def sign_in(
     from pki.client.rest import connect
     from pki.client.where import where
 
+    _check_role(role)
     with connect() as client:
         made = client.post("/sign-in-links", {"role": role, "name": name, "lifetime": lifetime})
     if where.server is not None:  # whoever asks from afar knows by which name the server is reached from there
@@ -128,6 +127,13 @@ def sign_out(
         print_json(ended)
     else:
         say(f"{ended['identity']} is signed out of {ended['ended']} browser{'s' if ended['ended'] != 1 else ''}")
+
+
+def _check_role(role: str | None) -> None:
+    from ca.access import GRANTABLE_ROLES
+
+    if role is not None and role not in GRANTABLE_ROLES:
+        raise typer.BadParameter(f"{role} is not one of {', '.join(sorted(GRANTABLE_ROLES))}", param_hint="--role")
 
 
 def _pair(text: str) -> tuple[str, str]:
