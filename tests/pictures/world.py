@@ -45,8 +45,8 @@ from renewers.inventory.owners import OwnerPlan
 from renewers.inventory.plans import LineagePlan
 from renewers.inventory.track import track
 from renewers.models import Consumer, Letter, Owner, Tracked
-from renewers.reports.monthly import snapshots
 from renewers.overview import ahead, tallies
+from renewers.reports.monthly import snapshots
 from renewers.rotation import starting
 from renewers.rotation.plans import RotationPlan
 from tests import rig
