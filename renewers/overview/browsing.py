@@ -76,6 +76,8 @@ class Listed:
     lines: tuple[Line, ...]
     next: str | None
     is_cut: bool = False
+    is_many: bool = False
+    """Whether more was found for what was typed than is listed."""
 
 
 def page(store: Store, wish: Wish, *, cursor: str | None = None, limit: int = 50) -> Listed:
@@ -83,7 +85,7 @@ def page(store: Store, wish: Wish, *, cursor: str | None = None, limit: int = 50
     with store.read(snapshot=True) as connection:
         walk = _Walk(connection, wish, None if cursor is None else _read(cursor))
         ids, following, is_cut = walk.take(limit)
-        return Listed(_lines(connection, ids), following, is_cut)
+        return Listed(_lines(connection, ids), following, is_cut, walk.is_many)
 
 
 class _Walk:
@@ -94,6 +96,7 @@ class _Walk:
         self._wish = wish
         self._place = place
         self._looked = 0
+        self.is_many = False
         self._stages = stages_of(wish)
         self._owner = None if wish.owner is None else find_owner(connection, wish.owner)
         self._issuer = None if wish.issuer is None else line(wish.issuer)
@@ -115,7 +118,9 @@ class _Walk:
     def _narrow(self) -> list[Any] | None:
         """The few rows that an index gives, where what is asked for is that rare; None where it is not."""
         if self._wish.text:
-            return self._rows(typed.find(self._connection, self._wish.text))
+            ids = typed.find(self._connection, self._wish.text)
+            self.is_many = len(ids) >= typed.MOST
+            return self._rows(ids)
         if self._issuer is not None:
             query = _COLUMNS.where(col(Tracked.issuer) == self._issuer).limit(typed.MOST + 1)
             rows = list(self._connection.execute(query))

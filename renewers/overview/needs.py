@@ -126,22 +126,32 @@ def _candidates(connection: Connection) -> list[tuple[Any, bool]]:
     for stage in (Stage.EXPIRED, Stage.CRITICAL, Stage.URGENT, Stage.LATE, Stage.DUE):
         signing = select(Tracked).where(IS_SIGNING, col(Tracked.stage) == stage.value)
         take(connection.execute(signing.order_by(*ends).limit(EACH)))
-    take(_alarming(connection, judging.EXPIRING, *WORST_FIRST))
+    take(_expiring(connection))
     for kind in (judging.STILL_SERVED, judging.OLD_SERVED):
-        take(_alarming(connection, kind, *WORST_FIRST), is_over=True)
+        take(_served(connection, kind), is_over=True)
     take(_current(connection, _failing_lineages(connection)))
     return list(found.values())
 
 
-def _alarming(connection: Connection, kind: str, *severities: str) -> Iterable[Any]:
-    """What such alarms are about, some of each severity, those that have stood longest first."""
-    for severity in severities:
+def _expiring(connection: Connection) -> Iterable[Any]:
+    """What alarms since it ends, some of each severity, those that have stood longest first."""
+    for severity in WORST_FIRST:
         oldest = select(Alarm).where(col(Alarm.severity) == severity).order_by(col(Alarm.since)).limit(LOOKED_AT)
         bounded = oldest.subquery()
-        about = select(bounded.c.subject).where(bounded.c.kind == kind).limit(EACH)
-        subjects = connection.execute(about).scalars().all()
-        if subjects:
-            yield from connection.execute(select(Tracked).where(col(Tracked.identity).in_(subjects)))
+        about = select(bounded.c.subject).where(bounded.c.kind == judging.EXPIRING).limit(EACH)
+        yield from _of(connection, connection.execute(about).scalars().all())
+
+
+def _served(connection: Connection, kind: str) -> Iterable[Any]:
+    """What is over, and served all the same."""
+    about = select(col(Alarm.subject)).where(col(Alarm.kind) == kind).limit(EACH)
+    return _of(connection, connection.execute(about).scalars().all())
+
+
+def _of(connection: Connection, identities: Sequence[str]) -> Sequence[Any]:
+    if not identities:
+        return ()
+    return connection.execute(select(Tracked).where(col(Tracked.identity).in_(identities))).all()
 
 
 def _failing_lineages(connection: Connection) -> set[int]:
