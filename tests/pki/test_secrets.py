@@ -18,6 +18,7 @@ import time
 from collections.abc import Callable, Mapping
 from contextlib import closing, suppress
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote, quote_plus
@@ -40,7 +41,7 @@ from ca.keys.algorithms import KeyType, PrivateKey
 from ca.x509.bundle import pem_certificate
 from renewers.notifiers.signature import signature_of
 from tests import rig
-from tests.pki.conftest import API, Server, certwright, csr, environment, serving, wish
+from tests.pki.conftest import API, Server, Warm, certwright, csr, environment, serving, wish
 
 PASSPHRASE = "canary of the key files /+%&=<7f21c9>"
 IMPORT_PASSPHRASE = "canary of an import /+%&=<b83e04>"
@@ -158,7 +159,7 @@ def imported_ca(planted: Round) -> tuple[str, str, str]:
     return certificate, clear.decode(), locked.decode()
 
 
-def go_round(server: Server, planted: Round, directory: Path) -> None:
+def go_round(server: Server, planted: Round, directory: Path, warm: Warm) -> None:
     """Everything that works, and much that does not."""
     hooks: Mapping[str, list[Callable[..., Any]]] = {"response": [planted.heard]}
     with server.over_socket() as local, server.over_tls() as nobody:
@@ -190,7 +191,7 @@ def go_round(server: Server, planted: Round, directory: Path) -> None:
         assert '"is_sound": true' in local.post(f"{API}/ledger/verify", json={}).text
         local.delete(f"{API}/tokens/ci")
         nobody.get(f"{API}/me", headers={"Authorization": f"Bearer {made['token']}"})
-    from_the_command_line(server, planted, directory, made["token"])
+    from_the_command_line(server, planted, directory, made["token"], warm)
 
 
 def give_secret(local: httpx.Client, planted: Round) -> str:
@@ -279,23 +280,24 @@ def pages(local: httpx.Client) -> bytes:
     return found
 
 
-def from_the_command_line(server: Server, planted: Round, directory: Path, token: str) -> None:
+def from_the_command_line(server: Server, planted: Round, directory: Path, token: str, warm: Warm) -> None:
     """A key that the command line makes for its user; then commands that are refused, with their secrets at hand."""
+    run = partial(warm.run, cwd=directory.parent)
     issue = ("cert", "issue", "spiffe://example.internal/ns/payments/sa/cli", "--profile", "mesh", "--out", directory)
-    done = certwright("--state", server.state, *issue)
+    done = run("--state", server.state, *issue)
     assert done.returncode == 0, done.stderr
     key = load_pem_private_key((directory / "key.pem").read_bytes(), None)
     planted.plant_key("key made for a caller", key)  # type: ignore[arg-type]
     remote = ("--server", server.url, "--ca-file", server.roots)
     outputs = [
         done,
-        certwright(*remote, "cert", "list", CERTWRIGHT_TOKEN=token),
-        certwright(*remote, "token", "list", "--json", CERTWRIGHT_TOKEN=server.token),
-        certwright("--server", "https://127.0.0.1:9", "--ca-file", server.roots, "ca", "list", CERTWRIGHT_TOKEN=token),
-        certwright("--server", server.url.replace("https", "http"), "ca", "list", CERTWRIGHT_TOKEN=token),
-        certwright("--state", server.state, "serve", CERTWRIGHT_KEY_PASSPHRASE=PASSPHRASE),
-        certwright("--state", server.state, "cert", "sign", directory / "key.pem", "--profile", "mesh"),
-        certwright("--state", server.state, "key", "block", directory / "key.pem"),
+        run(*remote, "cert", "list", CERTWRIGHT_TOKEN=token),
+        run(*remote, "token", "list", "--json", CERTWRIGHT_TOKEN=server.token),
+        run("--server", "https://127.0.0.1:9", "--ca-file", server.roots, "ca", "list", CERTWRIGHT_TOKEN=token),
+        run("--server", server.url.replace("https", "http"), "ca", "list", CERTWRIGHT_TOKEN=token),
+        run("--state", server.state, "serve", CERTWRIGHT_KEY_PASSPHRASE=PASSPHRASE),
+        run("--state", server.state, "cert", "sign", directory / "key.pem", "--profile", "mesh"),
+        run("--state", server.state, "key", "block", directory / "key.pem"),
     ]
     assert [output.returncode for output in outputs] == [0, 1, 0, 1, 1, 1, 1, 1]
     for number, output in enumerate(outputs):
@@ -312,7 +314,7 @@ def plant_keys_of(state: Path, planted: Round) -> None:
 
 
 @pytest.fixture(scope="module")
-def planted(tmp_path_factory: pytest.TempPathFactory) -> Round:
+def planted(tmp_path_factory: pytest.TempPathFactory, warm: Warm) -> Round:
     """A round with everything planted, told and left."""
     home, planted = tmp_path_factory.mktemp("secrets"), Round()
     planted.state = state = home / "state"
@@ -326,7 +328,7 @@ def planted(tmp_path_factory: pytest.TempPathFactory) -> Round:
     planted.plant("wrong passphrase", WRONG_PASSPHRASE)
     planted.plant("first admin's token", token.split("_", 2)[2])
     with serving(state, token, CERTWRIGHT_LOG__LEVEL="debug", **secret) as server:
-        go_round(server, planted, home / "out")
+        go_round(server, planted, home / "out", warm)
         plant_keys_of(state, planted)
         deadline = time.monotonic() + 60
         while b'"crl-published"' not in server.log.read_bytes() and time.monotonic() < deadline:
@@ -335,7 +337,7 @@ def planted(tmp_path_factory: pytest.TempPathFactory) -> Round:
     planted.left["log"] = server.log.read_bytes()
     planted.left |= everything_in(state) | tables(state)
     for passphrase in (WRONG_PASSPHRASE, "short"):
-        done = certwright("--state", state, "ca", "list", CERTWRIGHT_KEY_PASSPHRASE=passphrase)
+        done = warm.run("--state", state, "ca", "list", cwd=home, CERTWRIGHT_KEY_PASSPHRASE=passphrase)
         assert done.returncode == 1
         planted.left[f"command with {passphrase[:6]}"] = (done.stdout + done.stderr).encode()
     return planted
@@ -456,14 +458,17 @@ URLS = [
 
 @pytest.mark.parametrize("url", URLS)
 @pytest.mark.parametrize("command", [("ca", "list"), ("serve",)], ids=" ".join)
-def test_the_databases_password_is_not_said(template: Any, tmp_path: Path, command: tuple[str, ...], url: str) -> None:
+def test_the_databases_password_is_not_said(
+    template: Any, tmp_path: Path, warm: Warm, command: tuple[str, ...], url: str
+) -> None:
     """A database that cannot be reached, or a URL that is none, is refused without repeating the password."""
     state = tmp_path / "state"
     state.mkdir(mode=0o700)
     for name in ("certwright.toml", "key-passphrase"):
         (state / name).write_bytes((template.state / name).read_bytes())
     (state / "key-passphrase").chmod(0o400)
-    done = certwright("--state", state, *command, CERTWRIGHT_STORE__URL=url, CERTWRIGHT_LOG__LEVEL="debug")
+    env = {"CERTWRIGHT_STORE__URL": url, "CERTWRIGHT_LOG__LEVEL": "debug"}
+    done = warm.run("--state", state, *command, cwd=tmp_path, **env)
     assert done.returncode == 1, done.stdout
     probe = Round()
     probe.plant("password", DATABASE_PASSWORD)
