@@ -16,6 +16,7 @@ from sqlalchemy import func, insert, select, update
 from sqlmodel import col
 
 from ca import clock
+from ca.ledger import tiles
 from ca.ledger.checkpoint import Head, Verifier, sign_head
 from ca.ledger.merkle import Edge, leaf_hash
 from ca.models import LedgerEntry, LedgerHead
@@ -62,13 +63,18 @@ class Ledger:
         return Verifier(self.origin, self._key.public_key())
 
     def sequence(self) -> int:
-        """Number everything that waits and sign heads over it. Returns how many entries were numbered."""
+        """Number everything that waits, sign heads over it, and store a page of the tiles that became complete.
+
+        Returns how many entries were numbered.
+        """
         total = 0
         while self._is_waiting():
             numbered = self._store.write(self._sequence_page)
             if not numbered:  # another replica is at it
                 break
             total += numbered
+        if tiles.is_behind(self._store):
+            self._store.write(tiles.fill)
         return total
 
     def head(self) -> LedgerHead | None:

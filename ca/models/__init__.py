@@ -22,6 +22,7 @@ from ca.models.issuing import (
     RevocationList,
     RevocationListContent,
 )
+from ca.models.proving import LedgerTile
 from ca.models.signing_in import BrowserSession, SignInLink
 
 __all__ = [
@@ -39,6 +40,7 @@ __all__ = [
     "Lease",
     "LedgerEntry",
     "LedgerHead",
+    "LedgerTile",
     "ProfileVersion",
     "Revocation",
     "RevocationList",
