@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Select, delete, insert, or_, select, update
+from sqlalchemy import Select, bindparam, delete, insert, or_, select, update
 from sqlmodel import col
 
 from ca import clock
@@ -36,29 +36,42 @@ class Due:
 
 def enrol(lifecycle: Lifecycle) -> int:
     """Plan the first regular letters of owners that have none planned; returns how many these are."""
-    now, policy = clock.timestamp(), lifecycle.mail
-    ahead = or_(
-        col(OwnerMail.owner_id).is_(None),
-        col(OwnerMail.digest_due) > now + WEEK + SLACK,
-        col(OwnerMail.daily_due) > now + DAY + SLACK,
-    )
-    query = select(Owner).outerjoin(OwnerMail, col(OwnerMail.owner_id) == col(Owner.id)).where(ahead).limit(PAGE)
+    now = clock.timestamp()
     with lifecycle.store.read() as connection:
-        owners = connection.execute(query).all()
+        owners = connection.execute(_UNPLANNED, {"week": now + WEEK + SLACK, "day": now + DAY + SLACK}).all()
     if owners:
-        lifecycle.store.write(lambda tx: _plan(tx, owners, policy, now))
+        lifecycle.store.write(lambda tx: _plan(tx, owners, lifecycle.mail, now))
     return len(owners)
 
 
 def due(lifecycle: Lifecycle, column: str) -> list[Due]:
     """Owners whose `digest_due` or `daily_due` has come, the longest due first: a page of them."""
+    with lifecycle.store.read() as connection:
+        rows = connection.execute(_DUE[column], {"now": clock.timestamp()}).all()
+    return [Due(Owner(**{name: row._mapping[name] for name in Owner.model_fields}), row.at) for row in rows]
+
+
+def _due(column: str) -> Select[Any]:
     at = col(getattr(OwnerMail, column))
     columns: tuple[Any, ...] = (Owner, at.label("at"))
-    query: Select[Any] = select(*columns).join(OwnerMail, col(OwnerMail.owner_id) == col(Owner.id))
-    query = query.where(at <= clock.timestamp()).order_by(at).limit(PAGE)
-    with lifecycle.store.read() as connection:
-        rows = connection.execute(query).all()
-    return [Due(Owner(**{name: row._mapping[name] for name in Owner.model_fields}), row.at) for row in rows]
+    query = select(*columns).join(OwnerMail, col(OwnerMail.owner_id) == col(Owner.id))
+    return query.where(at <= bindparam("now")).order_by(at).limit(PAGE)
+
+
+# Made once: each tick asks for these, and mostly finds nothing.
+_DUE = {column: _due(column) for column in ("digest_due", "daily_due")}
+_UNPLANNED = (
+    select(Owner)
+    .outerjoin(OwnerMail, col(OwnerMail.owner_id) == col(Owner.id))
+    .where(
+        or_(
+            col(OwnerMail.owner_id).is_(None),
+            col(OwnerMail.digest_due) > bindparam("week"),
+            col(OwnerMail.daily_due) > bindparam("day"),
+        )
+    )
+    .limit(PAGE)
+)
 
 
 def move_on(tx: Transaction, policy: MailPolicy, due: Due, column: str) -> bool:

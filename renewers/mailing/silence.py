@@ -117,4 +117,7 @@ def unannounced(connection: Connection, since: int) -> int:
 
 
 def _last_run(connection: Connection) -> int | None:
-    return connection.execute(select(col(Snapshot.at)).where(col(Snapshot.name) == RUN)).scalar()
+    return connection.execute(_LAST_RUN).scalar()
+
+
+_LAST_RUN = select(col(Snapshot.at)).where(col(Snapshot.name) == RUN)

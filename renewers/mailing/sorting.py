@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from sqlalchemy import Connection, select
+from sqlalchemy import Connection, bindparam, select
 from sqlmodel import col
 
 from ca import clock
@@ -44,15 +44,24 @@ class Sorted:
 def waiting(connection: Connection, state: str, urgency: str) -> Iterator[Sequence[Any]]:
     """Pages of crossings that nobody was told of, the oldest first."""
     last = 0
-    of_it = col(Crossing.settled_at).is_(None), col(Crossing.state) == state, col(Crossing.urgency) == urgency
     for _ in range(PAGES):
-        query = select(Crossing).where(*of_it, col(Crossing.id) > last).order_by(col(Crossing.id)).limit(PAGE)
-        rows = connection.execute(query).all()
+        rows = connection.execute(_WAITING, {"of_state": state, "of_urgency": urgency, "after": last}).all()
         if rows:
             last = rows[-1].id
             yield rows
         if len(rows) < PAGE:
             return
+
+
+# Made once: each tick asks for these, and mostly finds nothing.
+_UNSETTLED = (col(Crossing.settled_at).is_(None), col(Crossing.state) == bindparam("of_state"))
+_WAITING = (
+    select(Crossing)
+    .where(*_UNSETTLED, col(Crossing.urgency) == bindparam("of_urgency"), col(Crossing.id) > bindparam("after"))
+    .order_by(col(Crossing.id))
+    .limit(PAGE)
+)
+_ANY = select(col(Crossing.id)).where(*_UNSETTLED).limit(1)
 
 
 def sort(connection: Connection, rows: Sequence[Any], into: Sorted | None = None) -> Sorted:
@@ -88,6 +97,8 @@ def open_ones(connection: Connection, *urgencies: str) -> Sorted:
 def woken(connection: Connection) -> list[Any]:
     """Those that were left out since somebody took care, which is over."""
     found: list[Any] = []
+    if connection.execute(_ANY, {"of_state": ACKNOWLEDGED}).first() is None:
+        return found
     for urgency in thresholds.URGENCIES:
         for page in waiting(connection, ACKNOWLEDGED, urgency):
             resting = _resting(connection, page)

@@ -11,7 +11,7 @@ import sys
 import time
 from typing import Any
 
-from tests.flows import years
+from tests.flows import letterbox, years
 from tests.flows.years import Report
 
 
@@ -29,6 +29,10 @@ def main(arguments: list[str]) -> int:
         f"{whole.lineages:,} certificates over {days} days in {seconds:,.0f} s, on {worlds} cores: "
         f"{whole.renewed:,} renewals, {whole.attempts:,} attempts, {whole.broken} lineages that never validated again"
     )
+    print(f"  {letterbox.summary(whole.letters)}")
+    for what in ("untold", "repeated", "stuck"):
+        missed: list[str] = getattr(whole.letters, what)
+        print(f"  {what:<12} {len(missed):,} {missed[:3] if missed else ''}")
     for what in ("expired", "unannounced", "twice", "early"):
         found: list[Any] = getattr(whole, what)
         print(f"  {what:<12} {len(found):,} {found[:3] if found else ''}")

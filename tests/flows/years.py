@@ -2,7 +2,8 @@
 
 Lineages with lives of 6 to 200 days, one in ten with a destination. A tenth of all attempts fails; one lineage in
 a hundred never succeeds again from some day on; the CA is away for a day, twice; the clock jumps ahead and back. At
-the end: nothing expired in use that could have been renewed; whatever did expire had been announced long before.
+the end: nothing expired in use that could have been renewed; whatever did expire had been announced long before. What
+owners are written, and what people renew by hand, is `letterbox.py`.
 """
 
 from __future__ import annotations
@@ -14,7 +15,6 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from hashlib import sha256
 from itertools import accumulate, pairwise
 
 from sqlalchemy import func, select
@@ -31,12 +31,15 @@ from renewers.duties import DUTIES
 from renewers.inventory.lineages import LineagePlan, create
 from renewers.issuers import Wanted
 from renewers.issuers.memory import MemoryIssuer
-from renewers.lifecycle import Lifecycle, Policy
+from renewers.lifecycle import Lifecycle, MailPolicy, Policy
+from renewers.mailing import opening
 from renewers.models import Event, Lineage, Renewal, Tracked, Work
 from renewers.publishers import memory
 from renewers.runner import Runner
 from renewers.timing import watch
 from tests import rig
+from tests.flows.chance import chance
+from tests.flows.letterbox import Found, People, Server
 
 START = datetime(2027, 1, 4, 6, tzinfo=UTC)
 DAY = 86400
@@ -47,11 +50,6 @@ OUTAGES = ((200, 201), (500, 501))
 JUMPS = {320: 2 * DAY, 400: -DAY // 2}
 """On that day the clock jumps by so many seconds."""
 STEP = 3600
-
-
-def chance(*parts: object) -> float:
-    """From 0 to below 1, always the same for the same parts."""
-    return int.from_bytes(sha256(repr(parts).encode()).digest()[:6], "big") / (1 << 48)
 
 
 def _life(place: int) -> int:
@@ -75,16 +73,20 @@ class Report:
     broken: int = 0
     twice: list[str] = field(default_factory=list)
     early: list[str] = field(default_factory=list)
+    letters: Found = field(default_factory=Found)
 
     def add(self, other: Report) -> None:
         """Count another world's in."""
         for name in ("lineages", "renewed", "attempts", "broken", "expired", "unannounced", "twice", "early"):
             setattr(self, name, getattr(self, name) + getattr(other, name))
+        self.letters.add(other.letters)
 
     @property
     def is_sound(self) -> bool:
         """Whether every promise held."""
-        return not (self.expired or self.unannounced or self.twice or self.early)
+        found = self.letters
+        mailed = not (found.untold or found.repeated or found.stuck)
+        return mailed and not (self.expired or self.unannounced or self.twice or self.early)
 
 
 class World:
@@ -94,7 +96,8 @@ class World:
         self.store, self.places, self.days = store, places, days
         self.started = int(START.timestamp())
         self.tries: Counter[str] = Counter()
-        self.broken = {f"www{place}.example.org" for place in places if chance("broken", place) < 0.01}
+        self.renewed = [place for place in places if not People.is_manual(place)]
+        self.broken = {f"www{place}.example.org" for place in self.renewed if chance("broken", place) < 0.01}
         self.breaks = {
             name: self.started + int((0.2 + 0.5 * chance("when", name)) * days * DAY) for name in self.broken
         }
@@ -105,7 +108,10 @@ class World:
             issuers=self.issuers,
             publishers={"memory": memory.make_memory},
             policy=Policy(workers=8, lease=600),
+            mailer=(server := Server(self.started)),
+            mail=MailPolicy(sender="Certwright <certwright@example.org>"),
         )
+        self.people = People(self.lifecycle, server, places, self.started)
         self.runner = Runner(self.lifecycle, DUTIES)
 
     def _issuer(self, life: int) -> MemoryIssuer:
@@ -124,10 +130,12 @@ class World:
 
     def populate(self) -> None:
         """The lineages and their destinations, spread over a week."""
-        for place in self.places:
+        self.people.populate()
+        for place in self.renewed:
             name = f"www{place}.example.org"
-            life = _life(place)
-            plan = LineagePlan(name=name, names=(names.parse(name),), issuers=(f"ca-{life}",), mode="renewed")
+            life, owner = _life(place), self.people.owner_of(place)
+            wanted = (names.parse(name),)
+            plan = LineagePlan(name=name, names=wanted, owner=owner, issuers=(f"ca-{life}",), mode="renewed")
             create(self.lifecycle, rig.ADMIN, plan)
             if place % 10 == 0:
                 where = DestinationPlan(name=name, lineage=name, publisher="memory", settings={"place": name})
@@ -143,6 +151,9 @@ class World:
                 self.runner.drain()
                 while watch.watch_due(self.lifecycle):
                     continue
+                if opening.open_due(self.lifecycle):
+                    self.runner.drain()
+                self.people.act()
                 upcoming = self._next()
             day = (moment - self.started) // DAY
             moment = max(moment + STEP, min(upcoming, moment + DAY))
@@ -159,11 +170,13 @@ class World:
             work = select(func.min(col(Work.due_at))).where(col(Work.state) == "waiting")
             looks = select(func.min(col(Tracked.next_look)))
             found = [connection.execute(query).scalar() for query in (work, looks)]
+        found += self.people.next_due()
         return min((each for each in found if each is not None), default=1 << 40)
 
     def judge(self) -> Report:
         """What held and what did not."""
         report = Report(len(self.places), self.days, attempts=sum(self.tries.values()), broken=len(self.broken))
+        report.letters = self.people.judge(self.started + self.days * DAY)
         for name, lives in self._lives():
             report.renewed += len(lives)
             for before, after in pairwise(lives):
@@ -193,6 +206,7 @@ class World:
         of = (
             select(col(Lineage.name), col(Tracked.not_before), col(Tracked.not_after))
             .join(Tracked, col(Tracked.lineage_id) == col(Lineage.id))
+            .where(col(Lineage.mode) == "renewed")
             .order_by(col(Lineage.id), col(Tracked.not_before), col(Tracked.id))
         )
         found: dict[str, list[tuple[int, int]]] = {}
