@@ -28,6 +28,8 @@ from ca.x509.names import Name
 from ca.x509.request import Request
 
 _SEAL = object()
+OCSP_PROFILE = "ocsp-signer"
+"""The profile by which the program's own OCSP signers are made."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,6 +101,8 @@ def authorise_issue(
     objections = [*_scope(caller, profile), *_subject(profile, wish)]
     if profile.config.kind == "leaf":
         objections += _request(request, names)
+    elif wish.authority is not None:  # the program's own responders alone are made for a CA
+        objections.append(_not_chosen(profile))
     return _decide(caller, profile, request, names, wish, caller.role, caller.attributes, objections)
 
 
@@ -162,14 +166,31 @@ def authorise_probe(installation: Installation, caller: Caller, request: Request
     return _decide_for_system(installation, caller, "probe", request, Wish(authority=authority))
 
 
+def authorise_responder(
+    installation: Installation, caller: Caller, request: Request, subject: x509.Name, *, authority: str
+) -> Decision:
+    """Decide about the key that answers OCSP requests for one CA, signed by that very CA: for the program itself."""
+    _must_be_the_system(caller, "ocsp")
+    profile = installation.profiles[OCSP_PROFILE]
+    if profile.config.kind != "ocsp":
+        raise Misconfigured(f"profile {OCSP_PROFILE} is of kind {profile.config.kind}, where it has to be of kind ocsp")
+    wish = Wish(subject=subject, authority=authority)
+    objections = _subject(profile, wish)
+    return _decide(caller, profile, request, (), wish, caller.role, caller.attributes, objections)
+
+
+def _must_be_the_system(caller: Caller, kind: str) -> None:
+    caller.must(Operation.MANAGE_AUTHORITIES)
+    if not caller.identity.startswith("system:") or caller.certificate is not None:
+        raise Forbidden(f"certificates of kind {kind} are for the program itself", code="not-the-system")
+
+
 def _decide_for_system(installation: Installation, caller: Caller, kind: str, request: Request, wish: Wish) -> Decision:
     """The profile has the name of its kind. No credential makes a caller of this sort: those of others never get here.
 
     Whoever holds such a certificate speaks for the product, so an admin with a token is refused like anybody.
     """
-    caller.must(Operation.MANAGE_AUTHORITIES)
-    if not caller.identity.startswith("system:") or caller.certificate is not None:
-        raise Forbidden(f"certificates of kind {kind} are for the program itself", code="not-the-system")
+    _must_be_the_system(caller, kind)
     profile = installation.profiles[kind]
     if profile.config.kind != kind or profile.own_name is None:
         raise Misconfigured(f"profile {kind} is of kind {profile.config.kind}, where it has to be of kind {kind}")
@@ -219,8 +240,12 @@ def _choice(profile: Profile, wish: Wish) -> list[Reason]:
     """A leaf never chooses the generation that signs it: what is not active yet is held by no consumer."""
     if wish.authority is None or profile.config.kind in CHOOSING_KINDS:
         return []
+    return [_not_chosen(profile)]
+
+
+def _not_chosen(profile: Profile) -> Reason:
     message = f"the active authority of {profile.config.issuer} signs certificates of profile {profile.name}, no other"
-    return [Reason("authority-not-chosen", message, f"{profile.name}: kind")]
+    return Reason("authority-not-chosen", message, f"{profile.name}: kind")
 
 
 def _scope(caller: Caller, profile: Profile) -> list[Reason]:

@@ -19,7 +19,7 @@ _DURATION = re.compile(r"([1-9][0-9]{0,5})([smhdw])")
 _SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
 SYSTEM_KINDS = frozenset({"publication", "probe"})
 """Kinds of profile whose one name is the product's own (`ca/profiles/reserved.py`), for callers of the system alone."""
-CHOOSING_KINDS = frozenset({"authority", "probe"})
+CHOOSING_KINDS = frozenset({"authority", "probe", "ocsp"})
 """Kinds of profile whose decisions may name the generation that signs, before it is active."""
 LONGEST = timedelta(days=200 * 365)
 """Longer than any CA should live, and short enough that no date overflows."""
