@@ -195,8 +195,8 @@ def prepare(caller: Caller, how: str, credential: str | None, terms: Terms) -> t
 def record(tx: Transaction, row: BrowserSession, **details: str) -> None:
     """Begin a session: its row and its entry in the ledger."""
     tx.execute(insert(BrowserSession), row.model_dump())
-    said = {"how": row.how, "role": row.role, "expires_at": row.expires_at, "session": _shown(row), **details}
-    log.append(tx, "signed-in", row.identity, row.identity, **said)
+    said = {"how": row.how, "role": row.role, "expires_at": row.expires_at, "rests_on": row.credential, **details}
+    log.append(tx, "signed-in", row.identity, row.identity, session=_shown(row), **said)
 
 
 def _end(installation: Installation, which: ColumnElement[bool], by: str | None) -> int:

@@ -271,6 +271,15 @@ def test_every_answer_forbids_everything_but_showing_it(full: Full) -> None:
     assert client.get("/assets/certwright.css").headers["cache-control"] == "no-cache"
 
 
+def test_whether_a_page_is_there_can_be_asked(full: Full) -> None:
+    """HEAD is answered as GET, without the page: for who may, and for nobody else."""
+    client = browser(full)
+    for path in ("/", "/inventory", "/sign-in"):
+        answer = client.head(path)
+        assert answer.status_code == client.get(path).status_code
+    assert full.world.nobody.head("/inventory").status_code == 303
+
+
 def test_a_developers_machine_is_not_bound_to_tls(full: Full) -> None:
     """`localhost` has many ports, and browsers would remember it for all of them."""
     client = full.world.nobody

@@ -46,7 +46,7 @@ async def shown(request: Request, error: Exception) -> Response:
     title = problems.title_of(answer.status_code)
     values = {"message": message, "hint": hint, "reasons": reasons}
     found = page(request, template, title=title, status=answer.status_code, **values)
-    for name in ("retry-after", "allow"):
+    for name in ("retry-after", "allow", "www-authenticate"):
         if (value := answer.headers.get(name)) is not None:
             found.headers[name] = value
     return found

@@ -36,6 +36,13 @@ def open_pages() -> APIRouter:
 class OpenRoute(APIRoute):
     """A page for whoever comes."""
 
+    def __init__(self, *places: Any, **choices: Any) -> None:
+        super().__init__(*places, **choices)
+        if (
+            self.methods and "GET" in self.methods
+        ):  # whoever only wants to know whether a page is there (RFC 9110 section 9.3.2)
+            self.methods.add("HEAD")
+
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
         """The handler between what comes before and after it."""
         inner = super().get_route_handler()
