@@ -6,6 +6,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, gene
 
 from pki.lifecycle_metrics import LifecycleMetrics
 
+STATUSES = ("good", "revoked", "unknown", "several", "malformed", "unauthorized", "try-later", "internal-error")
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
 
@@ -45,6 +46,22 @@ class Metrics:
             "certwright_crl_age_seconds", "Age of the oldest CRL of each authority.", ["authority"], registry=registry
         )
         self.crl_entries = Gauge("certwright_crl_entries", "Entries on CRLs.", ["authority"], registry=registry)
+        answers = Counter("certwright_ocsp_answers", "OCSP answers, by what they say.", ["status"], registry=registry)
+        self.ocsp_status = {status: answers.labels(status) for status in STATUSES}
+        self.ocsp_held = Counter(
+            "certwright_ocsp_answers_held",
+            "OCSP answers that were signed before they were asked for.",
+            registry=registry,
+        )
+        self.ocsp_signed = Counter(
+            "certwright_ocsp_answers_made", "OCSP answers that were made when they were asked for.", registry=registry
+        )
+        self.ocsp_signer_seconds_left = Gauge(
+            "certwright_ocsp_signer_seconds_left",
+            "Life left of what signs a CA's OCSP answers here. It is followed at half of its life.",
+            ["authority"],
+            registry=registry,
+        )
         self.ledger_size = Gauge("certwright_ledger_size", "Entries that the newest head covers.", registry=registry)
         self.ledger_waiting = Gauge("certwright_ledger_waiting", "Entries that no head covers yet.", registry=registry)
         self.tick_failures = Counter(

@@ -20,6 +20,7 @@ from ca.errors import KeyUnavailable, Misconfigured
 from ca.installation import Installation
 from ca.keys import KeyStore
 from ca.ledger.log import Ledger
+from ca.ocsp.responder import OcspPolicy, Responder
 from ca.profiles.collection import Profiles
 from ca.store import Store, open_store
 from ca.store.engine import ProcessLock
@@ -49,6 +50,7 @@ class Product(AbstractContextManager["Product"]):
         self.installation = installation
         self._lists = CrlPolicy(settings.crl.lifetime, settings.crl.refresh, settings.crl.backdate)
         self.publisher = CrlPublisher(installation, self._lists)
+        self.responder = Responder(installation, OcspPolicy(backdate=settings.crl.backdate))
         self.tokens = TokenCheck(installation)
         self.lifecycle = lifecycle
         self.metrics = metrics

@@ -97,12 +97,21 @@ def watch_crls(product: Product) -> None:
             log.error(word, authority=status.authority, shard=status.shard, seconds_left=status.next_update - now)
 
 
+def keep_responders(product: Product) -> None:
+    """Follow what signs OCSP answers in time, and say so while that fails."""
+    signers = product.responder.signers
+    signers.keep(product.installation.authorities.standing())
+    for name, error in signers.trouble.items():
+        log.error("ocsp-signer", authority=name, reason=error.message, hint=error.hint)
+
+
 BEATS = (
     Beat("sequence-ledger", 1, sequence_ledger),
     Beat("reload-profiles", 5, reload_profiles),
     Beat("recover", 60, recover),
     Beat("lint-sample", 60, SampleLint()),
     Beat("watch-crls", 300, watch_crls),
+    Beat("keep-responders", 300, keep_responders),
     Beat("prune", 3600, prune),
     Beat("watch-authorities", 86400, watch_authorities),
 )

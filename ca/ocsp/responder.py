@@ -120,6 +120,7 @@ class Responder:
             states = [(row.id, row.state, row.not_after) for row in rows]
             if states != self._states:
                 issuers = Issuers(rows)
+                self.signers.retain({row.id for row in self._installation.authorities.standing()})
                 with self._lock:
                     self._issuers, self._states = issuers, states
                     self._held.clear()

@@ -89,10 +89,21 @@ class Signers:
             return bool(gone)
 
     def keep(self, rows: list[Authority]) -> None:
-        """Follow those that it is time for, so that no question has to wait for it."""
+        """Follow those that it is time for, so that no question has to wait for it; what fails is in `trouble`."""
         for row in rows:
             if row.id in self._known:
-                self.of(row)
+                try:
+                    self.of(row)
+                except CertwrightError:
+                    if row.id not in self._failed:
+                        raise
+
+    def retain(self, ids: set[int | None]) -> None:
+        """Others than these CAs are nobody's to ask about any more."""
+        with self._lock:
+            for known in (self._known, self._failed):
+                for id_ in known.keys() - ids:
+                    del known[id_]
 
     def of(self, row: Authority) -> Signing:
         """Who signs for this CA now. Raises why if nobody can."""

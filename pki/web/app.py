@@ -11,6 +11,7 @@ from starlette.types import ASGIApp
 
 from ca import clock, crl
 from ca.access import Operation
+from ca.authority import SIGNING
 from ca.errors import CertwrightError
 from pki.metrics import CONTENT_TYPE
 from pki.product import Product
@@ -54,6 +55,7 @@ from pki.web.gate import Gate, PlainPath
 from pki.web.identity import Identity
 from pki.web.limits import BodyLimit
 from pki.web.problems import on_any_error, on_http_error, on_our_error, on_validation_error
+from pki.web.ocsp import Ocsp
 
 API = "/api/v1"
 NOUNS = (
@@ -93,7 +95,7 @@ def create_app(product: Product) -> ASGIApp:
     app.add_exception_handler(HTTPException, on_http_error_of_a_browser)
     fast = Direct(app, {f"{API}/certificates": certificates.issue})
     gate = Gate(PlainPath(fast), app, API, frozenset({OPENAPI}))
-    return BodyLimit(gate, product.settings.limits.body_bytes)
+    return Ocsp(BodyLimit(gate, product.settings.limits.body_bytes), product)
 
 
 def create_public_app(product: Product) -> ASGIApp:
@@ -101,7 +103,7 @@ def create_public_app(product: Product) -> ASGIApp:
     app = _bare(product, "Certwright, public", None)
     app.include_router(fetched_publications.router)  # first: `NAME.delta.crl` is not the list of `NAME.delta`
     app.include_router(public.router)
-    return BodyLimit(PlainPath(app), product.settings.limits.body_bytes)
+    return Ocsp(BodyLimit(PlainPath(app), product.settings.limits.body_bytes), product)
 
 
 def metrics(request: Request) -> Response:
@@ -125,6 +127,11 @@ def measure(product: Product) -> None:
         found.crl_age_seconds.labels(name).set(now - min(status.this_update for status in own))
         found.crl_entries.labels(name).set(sum(status.entries for status in own if status.shard == crl.COMPLETE))
     found.lifecycle.look_up(product.installation.store)
+    found.ocsp_signer_seconds_left.clear()
+    followed = {row.name for row in product.installation.authorities.all() if row.state in SIGNING}
+    for name, end in product.responder.signers.ends.items():
+        if name in followed:  # that of a tainted CA runs out, and the CA signs itself
+            found.ocsp_signer_seconds_left.labels(name).set(end - now)
     head = product.installation.ledger.head()
     found.ledger_size.set(0 if head is None else head.size)
     found.ledger_waiting.set(product.installation.ledger.waiting())
