@@ -8,17 +8,19 @@ from __future__ import annotations
 
 import base64
 import random
-from collections.abc import Callable, Sequence
-from typing import Any, Protocol
+from collections.abc import Callable
+from typing import Any
 
 from ca.x509.bundle import pem_certificate
+from tests.fuzz import api_answering as answering
 from tests.fuzz import api_words as words
+from tests.fuzz.api_choosing import Choosing
 from tests.renewers.listeners import make
 
 STANDING = {"owners": "everybody", "lineages": "standing", "destinations": "brought", "issuers": "rolling"}
 PLACE = "tls:standing.example.internal:443"
 NOUNS = frozenset(
-    {*STANDING, "tracked", "endpoints", "scans", "renewals", "alarms", "events"},
+    {*STANDING, "tracked", "endpoints", "scans", "renewals", "alarms", "events", *answering.NOUNS},
 )
 ODD_NAMES = ("none", "%", "../x", "a/b", "\u202e", "standing/renew", "#1", "1", "x" * 300, ".", "\u0661")
 ODD_PATTERNS = ("*", "dns:*.*", "a..b", "uri:spiffe://", "uri:spiffe://x/*/y", "token:", "\x7f", "x" * 2048)
@@ -33,12 +35,6 @@ ODD_SETTINGS: tuple[dict[str, Any], ...] = (
     *({"directory": "/nonexistent/x", "mode": "0644"}, {"directory": "/nonexistent/x", "reload": "rm -rf x"}),
     *({"directory": "/nonexistent/x", "owner": "nobody-at-all"}, {"directory": ["x"]}, {"directory": True}),
 )
-
-
-class Choosing(Protocol):
-    """Chooses something good or, as often as the case is bold, something odd."""
-
-    def __call__(self, good: Sequence[Any], odd: Sequence[Any]) -> Any: ...
 
 
 class Inventory:
@@ -58,6 +54,8 @@ class Inventory:
             return str(self._one(self.tracked[-10:], ODD_NAMES))
         if noun == "endpoints":
             return str(self._one([PLACE], ("tls:none:1", "file:/etc/x", *ODD_NAMES)))
+        if noun in answering.NOUNS:
+            return str(self._one(answering.PLACES[noun], ODD_NAMES))
         own = self.made[noun][-6:]
         return str(self._one(own if method == "DELETE" else [STANDING[noun], *own], ODD_NAMES))
 
@@ -81,11 +79,13 @@ class Inventory:
             "destinations": {"lineage": ["standing", "none"]} if method == "GET" else {},
             "renewals": {"kind": ["renew", "deliver"], "standing": ["planned", "due", "failing", "stopped"]},
             "endpoints": {"finding": ["any", "expired"], "failing": [True, False]},
+            **{known: dict(values) for known, values in answering.QUERIES.items()},
             "events": {"kind": ["lineage-created"], "subject": ["standing"], "severity": ["info", "error"]},
         }
         found = {
             name: self._chance.choice(v) for name, v in offers.get(noun, {}).items() if self._chance.random() < 0.2
         }
+        found |= {name: self._one([good], [odd]) for name, (good, odd) in answering.NEEDED.get(noun, {}).items()}
         if method == "GET" and self._chance.random() < 0.2:
             found["limit"] = self._chance.choice([1, 2, 500]) if noun not in ("owners", "issuers") else 1
         return found
@@ -103,6 +103,7 @@ class Inventory:
             "POST /lineages": self._lineage,
             "PATCH /lineages/{name}": self._lineage_change,
             "POST /destinations": self._destination,
+            **answering.makers(self._one, self._number),
             "PATCH /destinations/{name}": lambda: {"rank": self._one((0, 1, -5), (1001, 1 << 70, 0.5))},
         }
         if operation in makers:

@@ -47,6 +47,8 @@ NEEDED: Mapping[str, tuple[Op, ...]] = {
     **dict.fromkeys(("destination-added", "destination-changed", "destination-removed"), (Op.MANAGE_INVENTORY,)),
     **dict.fromkeys(("delivery-asked", "endpoint-forgotten"), (Op.MANAGE_INVENTORY,)),
     "renewal-asked": (Op.RENEW_ANY,),
+    **dict.fromkeys(("acknowledged", "acknowledgement-withdrawn", "letter-bounced"), (Op.MANAGE_INVENTORY,)),
+    **dict.fromkeys(("mailbox-revived", "calendar-moved"), (Op.MANAGE_OWNERS,)),
     "account-key-roll-asked": (Op.MANAGE_AUTHORITIES,),
     **dict.fromkeys(("replacement-begun", "replacement-stopped"), (Op.MANAGE_INVENTORY,)),
     "consumer-added": (Op.MANAGE_CONSUMERS, Op.MANAGE_INVENTORY),

@@ -13,6 +13,7 @@ import traceback
 from collections.abc import Iterator, Mapping, MutableMapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 from unittest import mock
@@ -21,6 +22,8 @@ import structlog
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 
+from ca import sessions
+from ca.access import Caller as Somebody
 from ca.access import Role
 from ca.keys import sealed, software
 from ca.x509.bundle import pem_certificate
@@ -29,10 +32,14 @@ from pki.initialise import InitPlan, initialise
 from pki.product import Product
 from pki.web.app import create_app
 from pki.web.identity import CERTIFICATE, LOCAL
+from renewers.answering import mailboxes
 from renewers.discovery import record
+from renewers.inventory import owners
 from renewers.inventory.facts import read_certificate
 from renewers.inventory.track import track
+from renewers.mailing import letters
 from tests import rig
+from tests.fuzz.api_answering import DEAD, VISITORS
 from tests.fuzz.api_holding import LINE, PARTNER, READER
 from tests.fuzz.api_living import PLACE, STANDING
 from tests.fuzz.api_outside import shut_off, with_another_issuer
@@ -40,6 +47,7 @@ from tests.fuzz.api_wire import Answer, Ask, exchange
 from tests.renewers.listeners import make
 
 API = "/api/v1"
+TERMS = sessions.Terms(timedelta(hours=12), timedelta(hours=12))
 GRANT = '[{profile = "client", name = "email:operator@example.internal", role = "operator"}]'
 PLAN = InitPlan(
     name="Fuzzed",
@@ -144,10 +152,28 @@ class World:
             await self.by_local(f"{API}/{path}", body)
         await self._let_hold()
         catch_up(self.product)
+        for identity in VISITORS:  # whoever is signed out everywhere is so once
+            somebody = Somebody(identity, Role.AUDITOR)
+            sessions.sign_in(self.product.installation, somebody, TERMS, how="oidc", credential="oidc:corp")
+        self._write_letter()
+        self.product.installation.store.write(lambda tx: mailboxes.bounced(tx, DEAD, "5.1.1") and None)
         facts = read_certificate(make("standing.example").der)
         self.product.installation.store.write(
             lambda tx: record.saw(tx, PLACE, track(tx, facts, source="scanned"), found_by="test")
         )
+
+    def _write_letter(self) -> None:
+        """Let there be a letter that nobody has sent yet."""
+        lifecycle = self.product.lifecycle
+        everybody = owners.show(lifecycle, rig.ADMIN, STANDING["owners"])
+        about: dict[str, Any] = {
+            "kind": letters.DIGEST,
+            "recipient": everybody.email,
+            "step": 0,
+            "reason": "a test",
+            "key": "a test",
+        }
+        lifecycle.store.write(lambda tx: letters.open_letter(tx, owner=everybody, crossings=(), **about))
 
     async def _let_hold(self) -> None:
         """Let there be a consumer, anchors of somebody else, and a line of CAs that may be rotated."""

@@ -16,7 +16,7 @@ from tests.fuzz.api_cases import make_corpus
 from tests.fuzz.api_damage import damaged
 from tests.fuzz.api_wire import Ask
 
-COUNT = 700
+COUNT = 850
 KINDS = {
     "nothing fails": ("escaped", "status"),
     "a refusal is a problem document": ("problem",),
