@@ -79,12 +79,13 @@ def oldest_due(store: Store) -> int | None:
 
 def counts(store: Store) -> Mapping[str, Counts]:
     """How much of each kind there is that somebody should know of; what is merely planned is not counted."""
-    due = select(col(Work.kind), func.count()).where(IS_WAITING, col(Work.due_at) <= clock.timestamp())
+    kind = func.coalesce(col(Work.kind), "")  # by its name alone SQLite goes through all that is planned, kind by kind
+    due = select(kind, func.count()).where(IS_WAITING, col(Work.due_at) <= clock.timestamp())
     failing = select(col(Work.kind), col(Work.state), func.count()).where(_IS_FAILING)
     found: dict[str, dict[str, int]] = {}
     with store.read() as connection:
-        for kind, count in connection.execute(due.group_by(col(Work.kind))):
-            found.setdefault(kind, {})["waiting"] = count
-        for kind, state, count in connection.execute(failing.group_by(col(Work.kind), col(Work.state))):
-            found.setdefault(kind, {})[STOPPED if state == STOPPED else "failing"] = count
+        for name, count in connection.execute(due.group_by(kind)):
+            found.setdefault(name, {})["waiting"] = count
+        for name, state, count in connection.execute(failing.group_by(col(Work.kind), col(Work.state))):
+            found.setdefault(name, {})[STOPPED if state == STOPPED else "failing"] = count
     return {kind: Counts(**numbers) for kind, numbers in found.items()}

@@ -14,10 +14,12 @@ from sqlalchemy import Connection, func, select
 from sqlmodel import col
 
 from ca.access import Caller, Operation
+from ca.certificates import names_of
 from ca.errors import BadRequest
-from ca.models import Authority, Certificate, CertificateName, Revocation
+from ca.models import Authority, Certificate, Revocation
+from ca.x509.certificate import algorithm_of, preview
 from renewers.lifecycle import Lifecycle
-from renewers.models import Tracked
+from renewers.models import Tracked, TrackedName
 from renewers.overview import tallies, typed
 from renewers.overview.kept import Kept
 
@@ -116,22 +118,34 @@ def _named(
 def _issued(connection: Connection, rows: Sequence[Any]) -> list[Issued]:
     """With their names, their state and their places in the inventory."""
     serials = [row.serial for row in rows]
-    names: dict[str, list[str]] = {}
-    for found in connection.execute(select(CertificateName).where(col(CertificateName.serial).in_(serials))):
-        names.setdefault(found.serial, []).append(found.name)
     authorities = {row.id: row.name for row in connection.execute(select(col(Authority.id), col(Authority.name)))}
     gone = select(col(Revocation.serial), col(Revocation.revoked_at)).where(col(Revocation.serial).in_(serials))
     revoked = {row.serial: row.revoked_at for row in connection.execute(gone)}
     known = select(col(Tracked.id), col(Tracked.serial), col(Tracked.spki_sha256))
-    tracked = {
-        (row.serial, row.spki_sha256): row.id
-        for row in connection.execute(known.where(col(Tracked.serial).in_(serials)))
-    }
+    here = connection.execute(known.where(col(Tracked.serial).in_(serials))).all()
+    tracked = {(row.serial, row.spki_sha256): row.id for row in here}
+    names = _names(connection, [(row, tracked.get((row.serial, row.spki_sha256))) for row in rows])
     return [
         Issued(
-            *(row.id, row.serial, tuple(sorted(names.get(row.serial, ()))), row.subject, row.profile),
+            *(row.id, row.serial, names.get(row.serial, ()), row.subject, row.profile),
             *(authorities.get(row.authority_id, "?"), row.requested_by, row.recorded_at, row.not_before, row.not_after),
             *(row.renews, revoked.get(row.serial), tracked.get((row.serial, row.spki_sha256))),
         )
         for row in rows
     ]
+
+
+def _names(connection: Connection, rows: Sequence[tuple[Any, int | None]]) -> dict[str, tuple[str, ...]]:
+    """By serial number: as they are tracked, or where they are not, as the certificate says them.
+
+    The names of the CA's own table are found by name alone: by serial number that would be a look at all of them.
+    """
+    serials = {id_: row.serial for row, id_ in rows if id_ is not None}
+    found: dict[str, list[str]] = {}
+    for each in connection.execute(select(TrackedName).where(col(TrackedName.tracked_id).in_(serials))):
+        found.setdefault(serials[each.tracked_id], []).append(each.name)
+    others = [row.serial for row, id_ in rows if id_ is None]
+    signed = select(col(Certificate.serial), col(Certificate.tbs)).where(col(Certificate.serial).in_(others))
+    for serial, tbs in connection.execute(signed).all() if others else ():
+        found[serial] = [str(name) for name in names_of(preview(tbs, algorithm_of(tbs)))]
+    return {serial: tuple(sorted(names)) for serial, names in found.items()}
