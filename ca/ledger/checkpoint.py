@@ -96,6 +96,14 @@ def open_head(checkpoint: str, verifier: Verifier) -> Head:
     return Head(origin, int(size), decoded)
 
 
+def claimed_size(checkpoint: str) -> int:
+    """The size that a checkpoint says it is of. Nobody has checked it: only for asking a server about it."""
+    fields = _TEXT.match(checkpoint)
+    if fields is None:
+        raise _bad("this is not a checkpoint: three lines, an empty line, signature lines")
+    return int(fields[2])
+
+
 def _is_signed(text: str, line: str, verifier: Verifier) -> bool:
     match = _SIGNATURE.fullmatch(line)
     if match is None or match[1] != verifier.name:

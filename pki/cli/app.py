@@ -28,6 +28,7 @@ from pki.cli import (
     ledger,
     owner,
     profile,
+    prove,
     renew,
     replace,
     report,
@@ -71,6 +72,8 @@ app.add_typer(profile.app, name="profile", rich_help_panel=CA)
 app.add_typer(cert.app, name="cert", rich_help_panel=CA)
 app.add_typer(key.app, name="key", rich_help_panel=CA)
 app.add_typer(token.app, name="token", rich_help_panel=CA)
+ledger.app.command("prove")(prove.prove)
+ledger.app.command("check")(prove.check)
 app.add_typer(ledger.app, name="ledger", rich_help_panel=CA)
 track.app.command("add")(track_plan.add)
 track.app.command("change")(track_plan.change)

@@ -33,6 +33,7 @@ from pki.web.api import (
     lineages,
     owners,
     profiles,
+    proofs,
     publications,
     renewals,
     replacements,
@@ -59,7 +60,7 @@ from pki.web.ocsp import Ocsp
 
 API = "/api/v1"
 NOUNS = (
-    *(certificates, authorities, profiles, tokens, sign_in, ledger, keys),
+    *(certificates, authorities, profiles, tokens, sign_in, ledger, proofs, keys),
     *(consumers, publications, rotations, replacements),
     *(answers, owners, tracked, endpoints, scans, lineages, renewals, destinations, issuers, alarms, events),
     *(letters, report_preview),

@@ -310,6 +310,11 @@ def at_others(tail: str = "", body: Any = None) -> Callable[[World, Stand], tupl
     return lambda world, stand: (f"{API}/certificates/{requested_by(world, 'token:somebody')}{tail}", body)
 
 
+def _proof_of_own(_world: World, stand: Stand) -> tuple[str, Any]:
+    """That the ledger has the issuance of the caller's own certificate."""
+    return f"{API}/ledger/proof?serial={stand.own}", None
+
+
 def _this_month(_world: World, _stand: Stand) -> tuple[str, Any]:
     """The month in which the installation was made: nothing is kept of those before it."""
     return f"{API}/reports/monthly?month={clock.now():%Y-%m}", None
@@ -605,6 +610,9 @@ DOORS = {
     "head": Door("GET /ledger/head", at(f"{API}/ledger/head"), READERS),
     "entries": Door("GET /ledger/entries", at(f"{API}/ledger/entries"), READERS),
     "verify": Door("POST /ledger/verify", at(f"{API}/ledger/verify", {}), READERS),
+    "prove own": Door("GET /ledger/proof", _proof_of_own, READERS | ISSUERS | OWNERS),
+    "prove an entry": Door("GET /ledger/proof", at(f"{API}/ledger/proof?position=0"), READERS),
+    "consistency": Door("GET /ledger/consistency", at(f"{API}/ledger/consistency?old=1"), KNOWN),
     "block a key": Door("POST /keys/block", at(f"{API}/keys/block", {"key": HASH}), OPERATORS),
     "list owners": Door("GET /owners", at(f"{API}/owners"), READERS),
     "add an owner": Door("POST /owners", new("/owners", lambda n: {"name": n, "email": "a@b.example"}), ADMINS, 201),

@@ -8,11 +8,10 @@ from fastapi import APIRouter, Header, Query, Request
 from starlette.responses import Response
 
 from ca import certificates, enrolment, revocation
-from ca.access import Caller, Operation
+from ca.access import Operation
 from ca.certificates import Query as Filter
-from ca.certificates import Stored
 from ca.enrolment import Decision, Wish
-from ca.errors import BadRequest, Forbidden
+from ca.errors import BadRequest
 from ca.issuance import aissue
 from ca.x509.request import read_request
 from pki.product import Product
@@ -22,6 +21,7 @@ from pki.web.context import CallerDep, ProductDep, identity_of, product_of, read
 from pki.web.described import Responses
 from pki.web.direct import DirectRoute
 from pki.web.gate import caller_of
+from pki.web.readable import find_readable
 from pki.web.views import certificate_view, issued_certificate, revoked_view
 
 router = APIRouter(prefix="/certificates", tags=["certificates"])
@@ -70,7 +70,7 @@ async def renew(body: RenewRequest, request: Request, serial: str, idempotency_k
     """Issue a successor with the same names, or fewer. The holder proves itself with the certificate over mTLS."""
     caller, product = caller_of(request), product_of(request)
     csr = read_request(body.csr)
-    stored = _find_readable(product, caller, serial)
+    stored = find_readable(product, caller, serial)
     wish = Wish(
         names=read_names(body.names),
         lifetime=read_duration(body.lifetime),
@@ -117,14 +117,14 @@ def listing(
 @router.get("/{serial}", summary="Show a certificate")
 def show(product: ProductDep, caller: CallerDep, serial: str) -> CertificateView:
     """One certificate, its state included."""
-    return certificate_view(_find_readable(product, caller, serial))
+    return certificate_view(find_readable(product, caller, serial))
 
 
 @router.post("/{serial}/revoke", summary="Revoke a certificate")
 def revoke(product: ProductDep, caller: CallerDep, request: Request, serial: str, body: RevokeRequest) -> RevokedView:
     """Revoke one certificate; for key-compromise, every certificate with its key, and the key is blocked."""
     reason = revocation.parse_reason(body.reason)
-    _find_readable(product, caller, serial)
+    find_readable(product, caller, serial)
     revoked = revocation.revoke(product.installation, caller, serial, reason)
     return _done(product, request, revoked_view(revoked))
 
@@ -172,17 +172,6 @@ def _done(product: Product, request: Request, view: RevokedView) -> RevokedView:
 
 def _view(product: Product, serial: str) -> CertificateView:
     return certificate_view(certificates.find(product.installation.store, serial))
-
-
-def _find_readable(product: Product, caller: Caller, serial: str) -> Stored:
-    """The certificate, if this caller may know of it at all."""
-    stored = certificates.find(product.installation.store, serial)
-    if caller.may(Operation.READ_ANY):
-        return stored
-    caller.must(Operation.READ_OWN)
-    if stored.serial != caller.certificate and stored.requested_by != caller.identity:
-        raise Forbidden(f"certificate {stored.serial} does not belong to {caller.identity}", code="not-yours")
-    return stored
 
 
 def _idempotency_key(request: Request) -> str | None:
