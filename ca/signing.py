@@ -192,12 +192,13 @@ def _usages(profile: Profile, key_type: KeyType, path_length: int | None) -> byt
 @lru_cache(maxsize=4096)
 def _pointers(issuer: Issuer, revocation: str, kind: str, shard: int | None) -> bytes:
     """Where the issuer's certificate and the revocation information are found: the same for a whole shard."""
-    access = x509.AccessDescription(
-        AuthorityInformationAccessOID.CA_ISSUERS, x509.UniformResourceIdentifier(issuer.urls.certificate(issuer.name))
-    )
+    places = [(AuthorityInformationAccessOID.CA_ISSUERS, issuer.urls.certificate(issuer.name))]
+    if revocation == "crl+ocsp" and kind != "ocsp":
+        places.insert(0, (AuthorityInformationAccessOID.OCSP, f"{issuer.urls.base}/ocsp"))
+    access = [x509.AccessDescription(method, x509.UniformResourceIdentifier(place)) for method, place in places]
     parts = [
         extension(x509.AuthorityKeyIdentifier(issuer.facts.key_identifier, None, None), critical=False),
-        extension(x509.AuthorityInformationAccess([access]), critical=False),
+        extension(x509.AuthorityInformationAccess(access), critical=False),
     ]
     if kind == "ocsp":  # ocsp-nocheck stands in for revocation information, RFC 6960 section 4.2.2.2.1
         return b"".join(parts)

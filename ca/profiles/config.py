@@ -119,9 +119,13 @@ class NamesConfig(_Table):
 
 
 class RevocationConfig(_Table):
-    """`crl` names a CRL shard in the certificate; `none` marks it as never revoked (RFC 9608), for short lives."""
+    """How those who accept a certificate may find out whether it is revoked.
 
-    check: Literal["crl", "none"] = "crl"
+    `crl` names a CRL shard in it; `crl+ocsp` names our OCSP responder besides, which most clients then ask first;
+    `none` marks it as never revoked (RFC 9608), for short lives.
+    """
+
+    check: Literal["crl", "crl+ocsp", "none"] = "crl"
 
 
 class LintConfig(_Table):

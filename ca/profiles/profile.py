@@ -55,7 +55,7 @@ class Profile:
     @property
     def names_crl(self) -> bool:
         """Whether certificates name a CRL shard. An OCSP signer's name none (RFC 6960 section 4.2.2.2.1)."""
-        return self.config.revocation.check == "crl" and self.config.kind != "ocsp"
+        return self.config.revocation.check != "none" and self.config.kind != "ocsp"
 
     def allows_name(self, name: Name, role: Role, attributes: Attributes) -> bool:
         """Whether some rule of the role covers the name."""

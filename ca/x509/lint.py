@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from cryptography import x509
-from cryptography.x509.oid import ExtendedKeyUsageOID
+from cryptography.x509.oid import AuthorityInformationAccessOID, ExtendedKeyUsageOID
 
 from ca.errors import Reason
 from ca.x509.certificate import issuer_of
@@ -129,6 +129,9 @@ def _revocation(found: list[Reason], extensions: Extensions) -> None:
         _note(found, f"it has an extension that we never issue: {name}", "ca/README: extensions")
     if x509.CRLDistributionPoints in extensions:
         _note(found, "noRevAvail and a CRL distribution point exclude each other", "RFC 9608 3")
+    access = extensions.get(x509.AuthorityInformationAccess)
+    if access is not None and any(one.access_method == AuthorityInformationAccessOID.OCSP for one in access.value):
+        _note(found, "noRevAvail and the place of an OCSP responder exclude each other", "RFC 9608 3")
 
 
 def _fits_issuer(
