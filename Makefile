@@ -89,6 +89,8 @@ peers: ## the real counterparts that tests talk to (Debian packages, as root); n
 	  GOBIN=/usr/local/bin go install $(PEBBLE)/cmd/pebble@$(PEBBLE_VERSION) && \
 	  GOBIN=/usr/local/bin go install $(PEBBLE)/cmd/pebble-challtestsrv@$(PEBBLE_VERSION) && \
 	  GOBIN=/usr/local/bin go install $(VERSITYGW)/cmd/versitygw@$(VERSITYGW_VERSION) && \
+	  (cd tests/tlogcheck && \
+	  GOBIN=/usr/local/bin CGO_ENABLED=0 go install -buildvcs=false -trimpath -ldflags='-s -w' .) && \
 	  cd tests/apiserver && \
 	  GOBIN=/usr/local/bin CGO_ENABLED=0 go install -buildvcs=false -trimpath -ldflags='-s -w' .; \
 	else \

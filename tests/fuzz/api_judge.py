@@ -49,6 +49,8 @@ NEEDS: Mapping[str, tuple[Op, ...]] = {
     "GET /ledger/head": (Op.READ_LEDGER,),
     "GET /ledger/entries": (Op.READ_LEDGER,),
     "POST /ledger/verify": (Op.READ_LEDGER,),
+    "GET /ledger/proof": (Op.READ_LEDGER, Op.READ_ANY, Op.READ_OWN),
+    "GET /ledger/consistency": (Op.READ_AUTHORITIES,),
     "POST /keys/block": (Op.BLOCK_KEYS,),
     "GET /metrics": (Op.READ_METRICS,),
     **dict.fromkeys(
