@@ -5,7 +5,22 @@ from __future__ import annotations
 import argparse
 import sys
 
-from tests.bench import consumers, crls, due, growth, https, issuing, mail, monthly, pages, proof, renewing, scan, start
+from tests.bench import (
+    consumers,
+    crls,
+    due,
+    growth,
+    https,
+    issuing,
+    mail,
+    monthly,
+    ocsp,
+    pages,
+    proof,
+    renewing,
+    scan,
+    start,
+)
 from tests.bench.report import console
 
 BENCHMARKS = {
@@ -21,6 +36,7 @@ BENCHMARKS = {
     "pages": pages.run,
     "mail": mail.run,
     "monthly": monthly.run,
+    "ocsp": ocsp.run,
     "proof": proof.run,
 }
 
