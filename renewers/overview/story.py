@@ -162,7 +162,13 @@ def _renewals(connection: Connection, tracked_id: int, lineage: Lineage | None) 
         what = "The renewal that it comes from began" if is_origin else "Its renewal began"
         other = row.replaces_id if is_origin else row.tracked_id
         href = "" if other is None else f"/inventory/{other}"
-        yield Moment(row.started_at, "renewal", f"{what}: {row.reason}", detail=f"asked {row.issuer}", href=href)
+        yield Moment(
+            row.started_at,
+            "renewal",
+            f"{what}: {row.reason}",
+            detail=f"asked {row.issuer}" if row.issuer else "",
+            href=href,
+        )
         if row.finished_at is not None:
             text = f"Renewal {row.state}"
             yield Moment(
@@ -203,7 +209,9 @@ def _told(connection: Connection, tracked_id: int, lineage_id: int | None) -> It
     for query in queries:
         crossings |= {row.id: row for row in connection.execute(query.order_by(col(Crossing.id).desc()).limit(MOST))}
     for row in crossings.values():
-        yield Moment(row.crossed_at, "threshold", f"The threshold {row.threshold} was crossed", row.threshold, row.why)
+        is_own = row.about.startswith("tracked:")
+        text = f"The threshold {row.threshold} was crossed" if is_own else row.message
+        yield Moment(row.crossed_at, "threshold" if is_own else "told of", text, row.threshold, row.why)
     letters: dict[tuple[int, str], int] = {}
     columns = (Told.letter_id, Told.recipient, Told.at, Letter.kind, Letter.state, Letter.sent_at)
     told = select(*map(col, columns)).join(Letter, col(Letter.id) == col(Told.letter_id))
