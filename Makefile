@@ -18,7 +18,7 @@ AXE_VERSION := 4.14.1
 OIDC_PROVIDER_VERSION := 9.13.3
 
 .DEFAULT_GOAL := help
-.PHONY: help run demo test lint bench peers pictures fuzz fuzz-api crash crash-renewals orders years rotations rotations-kill revocations compromise letters requirements clean
+.PHONY: help run demo test lint bench peers pictures fuzz fuzz-api crash crash-renewals orders years rotations rotations-kill revocations compromise letters token requirements clean
 
 help: ## what there is
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -72,6 +72,9 @@ rotations-kill: $(VENV)/tests ## the same, with kill -9 of the server at every s
 letters: $(VENV)/tests ## the digests of COUNT=1000 owners, through a server that refuses, drops and stalls, and kill -9
 	$(BIN)/python -m tests.flows.letters $(or $(COUNT),1000)
 
+token: $(VENV)/tests ## a hardware token loses sessions and is pulled out amid COUNT=10000 issuances
+	$(BIN)/python -m tests.flows.token $(or $(COUNT),10000)
+
 revocations: $(VENV)/tests ## from revoked to refused at nginx and Mosquitto among 1,000,000; COUNT=100 revocations
 	$(BIN)/python -m tests.flows.revocations $(or $(COUNT),100)
 
@@ -81,7 +84,7 @@ peers: ## the real counterparts that tests talk to (Debian packages, as root); n
 	@if [ ! -e /usr/sbin/policy-rc.d ]; then printf '#!/bin/sh\nexit 101\n' > /usr/sbin/policy-rc.d; chmod 755 /usr/sbin/policy-rc.d; touch $(NO_START); fi
 	DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends \
 	  openssl nginx-light gnutls-bin default-jdk-headless nodejs postgresql curl wrk strace faketime \
-	  haproxy bind9 dovecot-imapd prometheus mosquitto etcd-server chromium fonts-dejavu-core poppler-utils \
+	  haproxy bind9 dovecot-imapd prometheus mosquitto etcd-server chromium fonts-dejavu-core poppler-utils softhsm2 \
 	  && if ! command -v npm > /dev/null; then DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends npm; fi \
 	  && if [ ! -e /usr/sbin/sendmail ]; then DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends exim4-daemon-light; fi; \
 	  done=$$?; if [ -e $(NO_START) ]; then rm -f /usr/sbin/policy-rc.d $(NO_START); fi; exit $$done

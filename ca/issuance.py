@@ -17,8 +17,9 @@ from ca import clock, signing
 from ca.authority import Issuer
 from ca.certificates import Stored
 from ca.enrolment import Decision
-from ca.errors import Conflict, Defect, Unavailable
+from ca.errors import Conflict, Defect, KeyUnavailable, Unavailable
 from ca.installation import Installation
+from ca.keys import check_reachable
 from ca.recording import Draft, find_answer
 from ca.signing import Order
 from ca.store import Unit
@@ -66,6 +67,7 @@ def issuing(decision: Decision, installation: Installation) -> Story:
     # 1. Refuse early: possession of the key, an issuer that may sign. Names, key and life were judged by the decision.
     decision.request.prove_possession()
     issuer = _issuer(decision, installation)
+    check_reachable(issuer.key)
     not_before, not_after = _validity(decision, issuer)
 
     # 2. Reserve a serial number. It is random; that it is new is checked where it becomes durable, in step 5.
@@ -101,8 +103,12 @@ def issuing(decision: Decision, installation: Installation) -> Story:
             raise
         return _repeat(twin, installation)
 
-    # 6. and 7. Sign, read back, verify under the CA's public key.
-    signature, certificate = signing.seal(tbs, issuer)
+    # 6. and 7. Sign, read back, verify under the CA's public key. A device may fail here: then the intent is given up.
+    try:
+        signature, certificate = signing.seal(tbs, issuer)
+    except KeyUnavailable:
+        yield draft.give_up()
+        raise
 
     # 8. Record the certificate and its ledger entry in one transaction.
     yield draft.complete(signature, certificate)

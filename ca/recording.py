@@ -129,6 +129,17 @@ class Draft:
 
         return unit
 
+    def give_up(self) -> Unit[None]:
+        """The unit that gives the intent up, because the key did not answer: a repeat begins anew, and at once."""
+        now = clock.timestamp()
+        row = {**self.row, "authority": self.authority, "intended_at": now}
+
+        def unit(tx: Transaction) -> None:
+            _abandon(tx, row, now)
+            _revoke_blocked(tx, [row], now)
+
+        return unit
+
 
 def _subject(decision: Decision) -> str:
     return "" if decision.subject is None else decision.subject.rfc4514_string()

@@ -7,6 +7,7 @@ need not load three network libraries.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from functools import cache, partial
 from pathlib import Path
 from typing import Any
@@ -15,12 +16,15 @@ from ca.errors import Misconfigured
 from ca.installation import Installation
 from ca.keys import KeyStore
 from ca.keys.algorithms import KeyType
+from ca.keys.divided import DividedKeyStore
 from ca.keys.passphrase import find_passphrase
+from ca.keys.pkcs11_uri import EXAMPLE, read_token_uri
 from ca.keys.sealed import Sealer
 from ca.keys.software import SoftwareKeyStore
 from pki.brokers import broker
 from pki.lifecycle_settings import AcmeSettings, SolverSettings, WebhookSettings
 from pki.mail_settings import MailSettings
+from pki.pin import find_pin
 from pki.secret_files import read_secret
 from pki.settings import KeySettings, Settings
 from renewers.issuers import Issuer, budget
@@ -40,8 +44,27 @@ def _software(state: Path, settings: KeySettings) -> KeyStore:
     return SoftwareKeyStore(state / "keys", find_passphrase(state / settings.passphrase_file))
 
 
+def _pkcs11(state: Path, settings: KeySettings) -> KeyStore:
+    if not settings.pkcs11_uri:
+        raise Misconfigured('keys.store is "pkcs11" and keys.pkcs11_uri names no token', hint=f"such as {EXAMPLE}")
+    uri = read_token_uri(settings.pkcs11_uri)
+    if uri.module is None and not settings.pkcs11_module:
+        hint = "name the vendor's shared object in keys.pkcs11_module"
+        raise Misconfigured("where the token's PKCS#11 module is was not said", hint=hint)
+    pin = partial(find_pin, _file(state, settings.pin_file), uri.pin_source)
+    pin()  # what is missing is said at the start
+    try:
+        from ca.keys.pkcs11 import Pkcs11KeyStore
+    except ImportError as error:
+        hint = "pip install 'certwright[hsm]'"
+        raise Misconfigured(f"keys in a token need {error.name}, which is not here", hint=hint) from None
+    token = Pkcs11KeyStore(replace(uri, module=uri.module or Path(settings.pkcs11_module)), pin)
+    return DividedKeyStore(token, _software(state, settings), ledger_in_hardware=settings.ledger_key == "token")
+
+
 KEY_STORES: Mapping[str, Callable[[Path, KeySettings], KeyStore]] = {
     "software": _software,
+    "pkcs11": _pkcs11,
 }
 
 

@@ -20,6 +20,7 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, Settings
 
 from ca.access import GRANTABLE_ROLES, Role
 from ca.errors import Misconfigured
+from ca.keys.pkcs11_uri import read_token_uri
 from ca.profiles.config import Duration, format_duration
 from pki.addresses import Address, AnyName, DnsName, ListenerName, PublicUrl, TrustDomain
 from pki.distribution_settings import ConsumerSettings, PlaceSettings, RotationSettings
@@ -64,8 +65,20 @@ class StoreSettings(_Table):
 class KeySettings(_Table):
     """Where private keys are kept."""
 
-    store: Literal["software"] = "software"
+    store: Literal["software", "pkcs11"] = "software"
     passphrase_file: str = Field(default="key-passphrase", min_length=1)
+    pkcs11_uri: str = ""
+    pkcs11_module: str = ""
+    pin_file: str = ""
+    ledger_key: Literal["software", "token"] = "software"
+
+    @field_validator("pkcs11_uri")
+    @classmethod
+    def _names_a_token(cls, value: str) -> str:
+        try:
+            return read_token_uri(value).text if value else value
+        except Misconfigured as error:
+            raise ValueError(error.message) from None
 
 
 class ListenSettings(_Table):

@@ -411,7 +411,7 @@ KNOWS_ONE = {
 
 def test_the_catalog_alone_names_implementations() -> None:
     """Whoever wants a key store says so in the settings; no other module knows that there are several."""
-    assert {"ca.keys.memory", "ca.keys.software"} <= set(adapters())
+    assert {"ca.keys.memory", "ca.keys.pkcs11", "ca.keys.software"} <= set(adapters())
     importers = {(m.name, name) for m in MODULES.values() for name in adapters() if name in dependencies(m, MODULES)}
     assert {(who, name) for who, name in importers if who != "pki.catalog"} == set(KNOWS_ONE)
 
@@ -572,6 +572,7 @@ def test_private_keys_sign_in_a_handful_of_places() -> None:
         "ca.signing.seal_list",
         "ca.founding.self_signed",
         "ca.keys.algorithms.SignatureScheme.sign",
+        "ca.keys.pkcs11.Pkcs11KeyStore._sign",
         "ca.ledger.checkpoint.sign_head",
         "ca.ocsp.signer.Signing.sealed",
         "ca.publication.jws.enclose",

@@ -4,7 +4,8 @@ A key store hands out objects that act as `cryptography` private keys, so that c
 a hardware module. Keys are addressed by a label (see `LABEL`), which the authority's row remembers; a store never
 gives a key a second label and never overwrites one.
 
-Adapters: `memory` (tests), `software` (encrypted PKCS#8 files). `algorithms` says which keys and signatures exist,
+Adapters: `memory` (tests), `software` (encrypted PKCS#8 files), `pkcs11` (hardware), `divided` (hardware for the CAs,
+software for what signs beside them). `algorithms` says which keys and signatures exist,
 `weak` which ones nobody should trust.
 """
 
@@ -38,6 +39,13 @@ class KeyImport(Protocol):
 
     def put(self, label: str, key: PrivateKey) -> None:
         """Keep an existing key under a new label, durably. `Conflict` if the label is taken."""
+
+
+def check_reachable(key: PrivateKey) -> None:
+    """`KeyUnavailable` if a device holds the key and is away: asked before anything is written for its signature."""
+    check = getattr(key, "check_reachable", None)
+    if check is not None:
+        check()
 
 
 def check_label(label: str) -> str:

@@ -32,6 +32,10 @@ def init(
     ] = "",
     tls: Annotated[str, typer.Option(help="Address of the TLS listener.")] = ":8443",
     plain: Annotated[str, typer.Option(help="Address of the plain listener.")] = ":8080",
+    pkcs11_uri: Annotated[
+        str, typer.Option(help="Make the CAs' keys in this token: 'pkcs11:token=NAME?module-path=FILE'.")
+    ] = "",
+    pin_file: Annotated[str, typer.Option(help="The file with the token's PIN, an absolute path.")] = "",
     root_cert: Annotated[
         Path | None, typer.Option(help="Take over this root certificate instead of making one.")
     ] = None,
@@ -58,6 +62,8 @@ def init(
         "listen.tls": tls,
         "listen.plain": plain,
     }
+    if pkcs11_uri:
+        changes |= {"keys.store": "pkcs11", "keys.pkcs11_uri": pkcs11_uri, "keys.pin_file": pin_file}
     plan = InitPlan(
         name=name,
         key_type=known_key_type(key_type),

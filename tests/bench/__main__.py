@@ -36,6 +36,7 @@ BENCHMARKS = {
     "pages": pages.run,
     "mail": mail.run,
     "monthly": monthly.run,
+    "hsm": hsm.run,
     "ocsp": ocsp.run,
     "proof": proof.run,
 }

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 
 import pytest
@@ -19,12 +20,24 @@ from ca.keys.memory import MemoryKeyStore
 from ca.keys.software import SoftwareKeyStore
 from ca.secret import Secret
 from tests import rig
+from tests.softhsm import soft_token
 
 PASSPHRASE = Secret("correct horse battery staple")
-STORES: dict[str, Callable[[Path], KeyStore]] = {
-    "memory": lambda directory: MemoryKeyStore(),
-    "software": lambda directory: SoftwareKeyStore(directory / "keys", PASSPHRASE),
+
+
+@contextmanager
+def _in_token(directory: Path) -> Iterator[KeyStore]:
+    with soft_token(directory.parent / f"{directory.name}-token") as token:
+        yield token.store()
+
+
+STORES: dict[str, Callable[[Path], AbstractContextManager[KeyStore]]] = {
+    "memory": lambda directory: nullcontext(MemoryKeyStore()),
+    "software": lambda directory: nullcontext(SoftwareKeyStore(directory / "keys", PASSPHRASE)),
+    "pkcs11": _in_token,
 }
+CANNOT = {"pkcs11": {KeyType.MLDSA44, KeyType.MLDSA65, KeyType.MLDSA87}}
+"""Kinds of keys that a store refuses to make."""
 BAD_LABELS = [
     *("", " ", ".", "..", "../x", "../../etc/passwd", "/etc/passwd", "a/b", "a\\b", ".hidden", "-rf", "_a"),
     *("Upper", "lower-then-UPPER", "a b", "a\nb", "a\n", "a\0", "\0", "a\0.pem", "ä", "a:b", "a*", "a%2fb", "a" * 65),
@@ -35,7 +48,8 @@ BAD_LABELS = [
 def keys(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[KeyStore]:
     """An empty store of each kind; those that derive a key from a passphrase take less pains about it than usual."""
     monkeypatch.setattr(software, "SCRYPT_N", 1 << 10)
-    yield STORES[request.param](tmp_path)
+    with STORES[request.param](tmp_path) as opened:
+        yield opened
     others = [path for path in tmp_path.rglob("*") if path.is_file() and path.parent != tmp_path / "keys"]
     assert others == [], "a key was written outside the store's directory"
 
@@ -48,8 +62,15 @@ def put(keys: KeyStore, label: str) -> None:
 
 
 @pytest.mark.parametrize("key_type", KeyType)
-def test_a_created_key_signs(keys: KeyStore, key_type: KeyType) -> None:
-    """A key of each type is made, found again under its label, and signs what its public key verifies."""
+def test_a_created_key_signs(keys: KeyStore, key_type: KeyType, request: pytest.FixtureRequest) -> None:
+    """A key of each type is made, found again under its label, and signs what its public key verifies; or refused."""
+    if key_type in CANNOT.get(request.node.callspec.params["keys"], ()):
+        with pytest.raises(BadRequest) as raised:
+            keys.create("issuing-1", key_type)
+        assert raised.value.code == "key-type-unsupported"
+        with pytest.raises(KeyUnavailable):
+            keys.load("issuing-1")
+        return
     created = keys.create("issuing-1", key_type)
     loaded = keys.load("issuing-1")
     assert key_type_of(loaded.public_key()) is key_type
