@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import binascii
 from base64 import b64decode
+from concurrent.futures import ThreadPoolExecutor
 from email.utils import formatdate
 from functools import lru_cache
 from urllib.parse import unquote_to_bytes
@@ -33,6 +34,9 @@ PATH = "/ocsp"
 REQUEST_TYPE, RESPONSE_TYPE = "application/ocsp-request", "application/ocsp-response"
 LONGEST_PATH = 4096
 """Of a GET, as it comes: what is larger is sent by POST (RFC 5019 section 5)."""
+THREADS, MOST_WAITING = 2, 500
+"""Who makes answers that are not there yet, and how many may wait for one; those beyond are told to try later."""
+_TOO_MANY = Answer(encoding.TRY_LATER, "try-later")
 _FAILED = Answer(encoding.INTERNAL_ERROR, "internal-error")
 
 
@@ -42,6 +46,8 @@ class Ocsp:
     def __init__(self, app: ASGIApp, product: Product) -> None:
         self._app = app
         self._product = product
+        self._threads = ThreadPoolExecutor(THREADS, "ocsp")
+        self._waiting = 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer, or pass on."""
@@ -62,11 +68,21 @@ class Ocsp:
         answer = responder.held(request)
         if answer is None:
             self._product.metrics.ocsp_signed.inc()
-            answer = await asyncio.to_thread(self._made, request)
+            answer = await self._made_beside(request)
         else:
             self._product.metrics.ocsp_held.inc()
         self._product.metrics.ocsp_status[answer.status].inc()
         await _send(scope, send, answer)
+
+    async def _made_beside(self, request: bytes) -> Answer:
+        """On threads of its own, and in a line that is bounded: strangers who ask keep nobody else from working."""
+        if self._waiting >= MOST_WAITING:
+            return _TOO_MANY
+        self._waiting += 1
+        try:
+            return await asyncio.get_running_loop().run_in_executor(self._threads, self._made, request)
+        finally:
+            self._waiting -= 1
 
     def _made(self, request: bytes) -> Answer:
         try:

@@ -16,6 +16,7 @@ from sqlalchemy import Connection, Select, func, select, update
 from sqlmodel import col
 
 from ca.models import Certificate, Fact, LedgerEntry, Revocation
+from ca.ocsp.signer import CALLER as OCSP
 from ca.store import Store, Transaction
 from ca.store.commit import StaleChange
 from ca.x509.certificate import algorithm_of, assemble
@@ -30,6 +31,8 @@ PAGE = 250
 CURSOR = "inventory:issued"
 PROBER = "system:probes"
 """Who asks for the leaves that consumers are probed with."""
+UNTRACKED = (PROBER, OCSP.identity)
+"""Whose leaves are nobody's: what signs OCSP answers has an alarm of its own, and nothing else depends on its end."""
 _NEW = ("certificate-issued", "issuance-abandoned")
 _OVER = "certificate-revoked"
 _BEGINNING = max(len(f'{{"action":"{word}"') for word in (*_NEW, _OVER))
@@ -107,7 +110,7 @@ def _page(connection: Connection, rows: Sequence[Any], cursor: int, after: int) 
     identities = {serial: _identity(row) for serial, row in signed.items()}
     identities |= {row.serial: _identity(row) for row in _certificates(connection, before)}
     # What we shake hands with to see what consumers hold is nobody's, and nothing depends on its end.
-    kept = [signed[serial] for serial in new if serial in signed and signed[serial].requested_by != PROBER]
+    kept = [signed[serial] for serial in new if serial in signed and signed[serial].requested_by not in UNTRACKED]
     entries = [_entry(row, identities) for row in kept]
     tracked = [entry for entry in entries if entry.facts.kind != AUTHORITY]
     return _Page(cursor, after, len(rows), tracked, [identities[serial] for serial in over if serial in identities])

@@ -12,6 +12,8 @@ import pytest
 from cryptography.x509 import ocsp
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from sqlalchemy import select
+from sqlmodel import col
 
 from ca import clock, revocation
 from ca.ocsp import encoding
@@ -21,6 +23,8 @@ from pki import schedule
 from pki.web.app import create_public_app
 from pki.web.fetched import MAX_AGE
 from pki.web.ocsp import LONGEST_PATH, REQUEST_TYPE, RESPONSE_TYPE
+from renewers.inventory import issued
+from renewers.models import Tracked
 from tests import rig
 from tests.ca.asking import ca_of, judged, request_about
 from tests.pki.conftest import World
@@ -112,11 +116,11 @@ def test_what_no_cache_may_keep(world: World, anybody: httpx.Client) -> None:
 
 def test_a_revocation_is_answered_within_a_second(world: World, anybody: httpx.Client) -> None:
     """Though the answer was kept a moment ago."""
-    issued = rig.issue(world.installation)
-    request = request_about(rig.parsed(issued), ca_of(world.installation))
+    revoked = rig.issue(world.installation)
+    request = request_about(rig.parsed(revoked), ca_of(world.installation))
     before = anybody.get(f"/ocsp/{escaped(request)}")
     assert verified(world, before, request).certificate_status is GOOD
-    revocation.revoke(world.installation, rig.OPERATOR, issued.serial, RevocationReason.SUPERSEDED)
+    revocation.revoke(world.installation, rig.OPERATOR, revoked.serial, RevocationReason.SUPERSEDED)
     world.product.responder._fresh_until -= FRESH_FOR
     after = anybody.get(f"/ocsp/{escaped(request)}", headers={"If-None-Match": before.headers["etag"]})
     assert verified(world, after, request).certificate_status is REVOKED
@@ -149,6 +153,29 @@ def test_what_nobody_expected_is_an_answer_too(world: World, anybody: httpx.Clie
         patch.setattr(world.product.responder, "answer", broken)
         answer = anybody.post("/ocsp", content=about(world), headers=POSTED)
     assert (answer.status_code, answer.content) == (200, encoding.INTERNAL_ERROR)
+
+
+def test_strangers_who_ask_too_much_are_told_to_try_later(
+    world: World, anybody: httpx.Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is kept is answered all the same."""
+    request, other = about(world), about(world)
+    assert verified(world, anybody.post("/ocsp", content=request, headers=POSTED), request)
+    monkeypatch.setattr("pki.web.ocsp.MOST_WAITING", 0)
+    assert anybody.post("/ocsp", content=request, headers=POSTED).status_code == 200
+    answer = anybody.post("/ocsp", content=other, headers=POSTED)
+    assert (answer.content, answer.headers["cache-control"]) == (encoding.TRY_LATER, "no-store")
+
+
+def test_what_signs_is_in_nobodys_inventory(world: World) -> None:
+    """It follows itself and has an alarm of its own; no owner is written to because it ends."""
+    request = about(world)
+    world.nobody.post("/ocsp", content=request, headers=POSTED)
+    issued.catch_up(world.product.lifecycle)
+    with world.installation.store.read() as connection:
+        shown = set(connection.execute(select(col(Tracked.shown_as))).scalars())
+    assert shown
+    assert [name for name in shown if "OCSP" in name] == []
 
 
 def test_answers_are_counted(world: World, anybody: httpx.Client) -> None:
