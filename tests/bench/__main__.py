@@ -10,6 +10,7 @@ from tests.bench import (
     crls,
     due,
     growth,
+    hsm,
     https,
     issuing,
     mail,
