@@ -87,6 +87,10 @@ TABLES = (
     *(Owner, OwnerClaim, Lineage, Tracked, Endpoint, Destination, Delivery, Renewal, Work, Alarm, Event),
     *(Consumer, Holding, Latency, Publication, ForeignAnchor, Rotation, RotationStep, Override, Replacement),
 )
+COUNTS = sqlalchemy.text(
+    " UNION ALL ".join(f"SELECT '{table.__tablename__}', count(*) FROM {table.__tablename__}" for table in TABLES)
+)
+"""All of them in one statement: the table of doors asks for it before and after each of thousands of requests."""
 MAIN = (sys.executable, "-c", "from pki.cli import main; main()")
 """The command, as its entry point starts it."""
 PLAN = InitPlan(
@@ -241,7 +245,8 @@ class World:
 
     def counts(self) -> dict[str, int]:
         """How many rows each table has that a request could add to."""
-        return {table.__tablename__: self.count(table) for table in TABLES}  # type: ignore[misc]
+        with self.installation.store.read() as connection:
+            return {name: int(rows) for name, rows in connection.execute(COUNTS)}
 
     def count(self, table: type[SQLModel]) -> int:
         """How many rows one table has."""
