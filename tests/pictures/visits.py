@@ -19,7 +19,7 @@ NOT_PAGES = frozenset({"pki.web.public", "pki.web.publications", "pki.web.app", 
 FILES = frozenset({"/feeds/{token}.ics", "/reports/monthly/{month}/{form}"})
 """Routes of pages' modules that answer with something to keep: a calendar, a table, a PDF."""
 ELSEWHERE = frozenset({"/sign-in/with/{name}", "/sign-in/with/{name}/back"})
-"""Routes that lead to somebody else's pages and back: `tests/pki/test_dashboard_oidc.py` goes there."""
+"""Routes that lead to somebody else's pages and back: `tests/pki/test_oidc.py` goes there."""
 
 
 @dataclass(frozen=True)
