@@ -4,6 +4,9 @@ The library that we use starts modules for a single thread (`C_Initialize` witho
 several; therefore they are started here, with the operating system's locks (PKCS#11 section 5.4). Modules see tokens
 that were exchanged only when they are started again, which ends every session in this process: so it is done while
 nobody is inside, and counted, so that nobody uses a session of the time before.
+
+A module may share OpenSSL with Python's `ssl`, and leaves errors in the thread's queue that a TLS connection would then
+take for its own: they are forgotten whenever somebody comes out.
 """
 
 from __future__ import annotations
@@ -64,6 +67,7 @@ class Module:
         if answer != 0:
             raise Misconfigured(f"the PKCS#11 module {path} does not give its functions (error {answer:#x})")
         self._path = path
+        self._forget_errors = getattr(loaded, "ERR_clear_error", int)
         self._functions = functions.contents
         self._gate = threading.Condition()
         self._inside = 0
@@ -72,6 +76,7 @@ class Module:
         """How often it was started. Sessions and objects of an earlier epoch must not be touched any more."""
         self._start()
         self._library = _Started(str(path))
+        self._forget_errors()
 
     def _start(self) -> None:
         arguments = _Arguments(flags=_OS_LOCKING)
@@ -112,6 +117,7 @@ class Module:
         try:
             yield
         finally:
+            self._forget_errors()
             with self._gate:
                 self._inside -= 1
                 self._gate.notify_all()
@@ -130,6 +136,7 @@ class Module:
                 raise _stuck(self._path)
             yield
         finally:
+            self._forget_errors()
             with self._gate:
                 self._is_closed = False
                 self._gate.notify_all()

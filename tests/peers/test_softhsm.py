@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import ctypes
 import json
 import subprocess
 import sys
@@ -23,6 +24,7 @@ from ca.errors import BadRequest, KeyUnavailable
 from ca.keys import check_reachable, pkcs11_sessions
 from ca.keys.algorithms import KeyType, PrivateKey, scheme_of
 from ca.keys.pkcs11 import Pkcs11KeyStore
+from ca.keys.pkcs11_module import open_module
 from ca.store import Store
 from pki.product import Product
 from tests import peer, rig
@@ -168,6 +170,25 @@ def test_a_token_that_was_away_signs_again(token: SoftToken, keys: Pkcs11KeyStor
         token.put_back()
         assert signs(key)
         check_reachable(key)
+
+
+def test_nothing_is_left_for_the_next_tls_connection(token: SoftToken, keys: Pkcs11KeyStore) -> None:
+    """SoftHSM shares OpenSSL with Python's `ssl`: what it leaves in the error queue would break a handshake."""
+    openssl = ctypes.CDLL(str(token.module))  # its symbols, and those of what it is linked with
+    openssl.ERR_peek_error.restype = ctypes.c_ulong
+    key = keys.create("issuing-1", KeyType.P256)
+    assert openssl.ERR_peek_error() == 0
+    with open_module(token.module).alone():
+        open_module(token.module).restart()
+        assert openssl.ERR_peek_error() != 0, "this test sees nothing"
+    assert openssl.ERR_peek_error() == 0
+    token.take_away()
+    with pytest.raises(KeyUnavailable):
+        signs(key)
+    assert openssl.ERR_peek_error() == 0
+    token.put_back()
+    assert signs(key)
+    assert openssl.ERR_peek_error() == 0
 
 
 def test_a_store_may_be_opened_before_its_token(token: SoftToken) -> None:
