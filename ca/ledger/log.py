@@ -19,6 +19,7 @@ from ca import clock
 from ca.ledger import tiles
 from ca.ledger.checkpoint import Head, Verifier, sign_head
 from ca.ledger.merkle import Edge, leaf_hash
+from ca.ledger.tree import WIDTH
 from ca.models import LedgerEntry, LedgerHead
 from ca.store import Store, Transaction
 
@@ -63,7 +64,7 @@ class Ledger:
         return Verifier(self.origin, self._key.public_key())
 
     def sequence(self) -> int:
-        """Number everything that waits, sign heads over it, and store a page of the tiles that became complete.
+        """Number everything that waits, sign heads over it, and store the tiles that became complete.
 
         Returns how many entries were numbered.
         """
@@ -73,8 +74,9 @@ class Ledger:
             if not numbered:  # another replica is at it
                 break
             total += numbered
-        if tiles.is_behind(self._store):
-            self._store.write(tiles.fill)
+        for _ in range(1 + total // (tiles.PAGE * WIDTH)):  # what was numbered, and a page of what is missing
+            if tiles.is_behind(self._store):
+                self._store.write(tiles.fill)
         return total
 
     def head(self) -> LedgerHead | None:

@@ -11,7 +11,7 @@ from sqlalchemy import Connection, select
 from sqlmodel import col
 
 from ca.errors import BadRequest, Conflict, NotFound
-from ca.ledger.tiles import Tree
+from ca.ledger.tiles import tree_of
 from ca.models import Authority, LedgerEntry, LedgerHead
 from ca.store import Store
 
@@ -78,7 +78,7 @@ def prove_consistency(store: Store, old: int, new: int | None = None) -> Consist
             raise _gone_back(max(size, old), newest)
         if old > size:
             raise BadRequest(f"a tree of {size} entries does not continue one of {old}", code="bad-proof")
-        return Consistency(old, size, Tree(connection, size).consistency(old), _checkpoint(connection, size))
+        return Consistency(old, size, tree_of(connection, size).consistency(old), _checkpoint(connection, size))
 
 
 def _prove(connection: Connection, row: Any, kept: int | None) -> Proof:
@@ -88,7 +88,7 @@ def _prove(connection: Connection, row: Any, kept: int | None) -> Proof:
     if row.position is None or row.position >= newest:
         raise Conflict("no head covers this entry yet", code="not-covered", hint="ask again in a few seconds")
     size = kept if kept is not None and row.position < kept else newest
-    tree = Tree(connection, size)
+    tree = tree_of(connection, size)
     consistency = tree.consistency(kept) if kept is not None and kept != size else None
     return Proof(row.body, row.position, size, tree.inclusion(row.position), _checkpoint(connection, size), consistency)
 

@@ -2,7 +2,7 @@
 
 Level 0 holds the hashes of entries; a hash of level 1 is the root of a tile of level 0, and so on. The right edge of a
 tree is never stored: it is read from what lies beneath it. `fill` adds what has become complete since, a page at a
-time, and so fills the tiles of a ledger that is older than they are; until then its proofs are right, and slow.
+time, and so fills the tiles of a ledger that is older than they are; until then there are no proofs of it.
 """
 
 from __future__ import annotations
@@ -10,65 +10,28 @@ from __future__ import annotations
 from sqlalchemy import Connection, func, insert, select
 from sqlmodel import col
 
-from ca.errors import NotFound
-from ca.ledger.merkle import HASH_SIZE, node_hash
-from ca.ledger.proofs import Part, consistency_parts, inclusion_parts, subtrees
+from ca.errors import NotFound, Unavailable
+from ca.ledger.tree import HEIGHT, WIDTH, Tree, folded, pack
 from ca.models import LedgerEntry, LedgerHead, LedgerTile
 from ca.store import Store, Transaction
 
-WIDTH, HEIGHT = 256, 8
-PAGE = 64
+PAGE = 32
 """How many tiles of one level a transaction fills."""
+FEW = 4
+"""How many missing tiles a reader makes up for itself: strangers may ask, and all of them would be the whole ledger."""
 
 _SIZE = select(func.coalesce(func.max(col(LedgerHead.size)), 0))
 
 
-class Tree:
-    """The tree of the first `size` entries, as one reading of the store sees it."""
+class StoredTiles:
+    """The tiles of a ledger as one reading of the store sees them: what a `Tree` reads."""
 
-    def __init__(self, connection: Connection, size: int) -> None:
+    def __init__(self, connection: Connection) -> None:
         self._connection = connection
-        self._tiles: dict[tuple[int, int], bytes] = {}
-        self.size = size
 
-    def width(self, level: int, number: int) -> int:
-        """How many hashes of this tile the tree has: 256 if it is complete, 0 if there is none."""
-        return max(0, min(WIDTH, (self.size >> HEIGHT * level) - number * WIDTH))
-
-    def tile(self, level: int, number: int) -> bytes:
-        """The hashes of one tile, one after the other. `NotFound` unless the tree has any of them."""
-        width = self.width(level, number)
-        if not width:
-            raise NotFound(f"a ledger of {self.size} entries has no such tile", code="unknown-tile")
-        key = (level, number)
-        if key not in self._tiles:
-            self._tiles[key] = (self._stored(*key) if width == WIDTH else None) or self._gathered(*key, width)
-        return self._tiles[key]
-
-    def root(self) -> bytes:
-        """The root of the whole tree; it has at least one entry."""
-        return self.part((0, self.size))
-
-    def part(self, part: Part) -> bytes:
-        """The root of one part of the tree that a proof names."""
-        *left, root = [self._subtree(height, index) for height, index in subtrees(part)]
-        for peak in reversed(left):
-            root = node_hash(peak, root)
-        return root
-
-    def inclusion(self, position: int) -> list[bytes]:
-        """The proof that the entry at `position` is in this tree (RFC 9162 section 2.1.3)."""
-        return [self.part(part) for part in inclusion_parts(position, self.size)]
-
-    def consistency(self, old: int) -> list[bytes]:
-        """The proof that this tree begins with that of `old` entries (RFC 9162 section 2.1.4)."""
-        return [self.part(part) for part in consistency_parts(old, self.size)]
-
-    def _subtree(self, height: int, index: int) -> bytes:
-        level, rest = divmod(height, HEIGHT)
-        number, place = divmod(index << rest, WIDTH)
-        start = place * HASH_SIZE
-        return _folded(self.tile(level, number)[start : start + (HASH_SIZE << rest)])
+    def __call__(self, level: int, number: int, width: int) -> bytes:
+        """The first `width` hashes of one tile, whether it is stored or has to be gathered."""
+        return (self._stored(level, number) if width == WIDTH else None) or self._gathered(level, number, width)
 
     def _stored(self, level: int, number: int) -> bytes | None:
         query = select(col(LedgerTile.hashes)).where(col(LedgerTile.level) == level, col(LedgerTile.number) == number)
@@ -76,12 +39,48 @@ class Tree:
 
     def _gathered(self, level: int, number: int, width: int) -> bytes:
         first = number * WIDTH
-        if level:
-            roots = _roots(self._connection, level - 1, first, width)
-            return b"".join(
-                roots.get(below) or _folded(self.tile(level - 1, below)) for below in range(first, first + width)
+        if not level:
+            return _leaves(self._connection, first, width)
+        roots = _roots(self._connection, level - 1, first, width)
+        missing = [below for below in range(first, first + width) if below not in roots]
+        if len(missing) > FEW:
+            raise Unavailable(
+                "the tiles of this ledger are still being made",
+                code="tiles-behind",
+                hint="once, after an upgrade: about two minutes for each million entries",
             )
-        return _leaves(self._connection, first, width)
+        roots |= {below: folded(self(level - 1, below, WIDTH)) for below in missing}
+        return b"".join(roots[below] for below in range(first, first + width))
+
+
+def tree_of(connection: Connection, size: int) -> Tree:
+    """The tree of the first `size` entries."""
+    return Tree(StoredTiles(connection), size)
+
+
+def hash_tile(store: Store, level: int, number: int, width: int) -> bytes:
+    """The first `width` hashes of a tile. `NotFound` unless a head covers them."""
+    with store.read(snapshot=True) as connection:
+        _must_cover(connection, level, number, width)
+        return StoredTiles(connection)(level, number, width)
+
+
+def entry_tile(store: Store, number: int, width: int) -> bytes:
+    """The first `width` entries of a tile of level 0, packed. `NotFound` unless a head covers them."""
+    place, first = col(LedgerEntry.position), number * WIDTH
+    query = select(col(LedgerEntry.body)).where(place >= first, place < first + width).order_by(place)
+    with store.read(snapshot=True) as connection:
+        _must_cover(connection, 0, number, width)
+        found = list(connection.execute(query).scalars())
+    if len(found) != width:
+        raise NotFound(f"entries of the ledger are missing from {first} on", code="ledger-damaged")
+    return pack(found)
+
+
+def _must_cover(connection: Connection, level: int, number: int, width: int) -> None:
+    size = connection.execute(_SIZE).scalar_one()
+    if (number * WIDTH + width) << HEIGHT * level > size:
+        raise NotFound(f"a ledger of {size} entries has no such tile", code="unknown-tile")
 
 
 def is_behind(store: Store) -> bool:
@@ -114,7 +113,7 @@ def _store(tx: Transaction, level: int, number: int) -> None:
         hashes = b"".join(roots[below] for below in range(first, first + WIDTH))
     else:
         hashes = _leaves(tx.connection, first, WIDTH)
-    row = {"level": level, "number": number, "root": _folded(hashes), "hashes": hashes}
+    row = {"level": level, "number": number, "root": folded(hashes), "hashes": hashes}
     tx.execute(insert(LedgerTile).values(row))
 
 
@@ -138,11 +137,3 @@ def _roots(connection: Connection, level: int, first: int, count: int) -> dict[i
     query = select(number, col(LedgerTile.root)).where(col(LedgerTile.level) == level)
     query = query.where(number >= first, number < first + count)
     return {row.number: row.root for row in connection.execute(query)}
-
-
-def _folded(hashes: bytes) -> bytes:
-    """The root of a complete subtree from its hashes: a power of two of them."""
-    row = [hashes[start : start + HASH_SIZE] for start in range(0, len(hashes), HASH_SIZE)]
-    while len(row) > 1:
-        row = [node_hash(row[place], row[place + 1]) for place in range(0, len(row), 2)]
-    return row[0]

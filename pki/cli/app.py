@@ -26,6 +26,7 @@ from pki.cli import (
     issuer,
     key,
     ledger,
+    mirror,
     owner,
     profile,
     prove,
@@ -74,6 +75,7 @@ app.add_typer(key.app, name="key", rich_help_panel=CA)
 app.add_typer(token.app, name="token", rich_help_panel=CA)
 ledger.app.command("prove")(prove.prove)
 ledger.app.command("check")(prove.check)
+ledger.app.command("mirror")(mirror.mirror)
 app.add_typer(ledger.app, name="ledger", rich_help_panel=CA)
 track.app.command("add")(track_plan.add)
 track.app.command("change")(track_plan.change)

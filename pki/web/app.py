@@ -15,7 +15,7 @@ from ca.authority import SIGNING
 from ca.errors import CertwrightError
 from pki.metrics import CONTENT_TYPE
 from pki.product import Product
-from pki.web import links, public
+from pki.web import links, public, tiles
 from pki.web import publications as fetched_publications
 from pki.web.api import (
     alarms,
@@ -79,6 +79,8 @@ def create_app(product: Product) -> ASGIApp:
     app.include_router(certificates.hot, prefix=API)
     app.include_router(api)
     app.include_router(fetched_publications.router)  # first: `NAME.delta.crl` is not the list of `NAME.delta`
+    app.include_router(tiles.entries_router)  # first: `entries` is no level
+    app.include_router(tiles.router)
     app.include_router(public.router)
     app.add_api_route(
         "/metrics",
@@ -103,6 +105,7 @@ def create_public_app(product: Product) -> ASGIApp:
     """What the plain listener serves: nothing secret, nothing that changes anything."""
     app = _bare(product, "Certwright, public", None)
     app.include_router(fetched_publications.router)  # first: `NAME.delta.crl` is not the list of `NAME.delta`
+    app.include_router(tiles.router)
     app.include_router(public.router)
     return Ocsp(BodyLimit(PlainPath(app), product.settings.limits.body_bytes), product)
 

@@ -765,6 +765,8 @@ DOORS = {
     "a file of a bundle": Door("GET /bundles/{trust_domain}/{file}", _of_file, EVERYBODY),
     "delta": Door("GET /crl/{authority}.delta.crl", _of_delta, EVERYBODY),
     "signed acknowledgement": Door("POST /acknowledgements", at("/acknowledgements", {"consumer": 1}), EVERYBODY, 400),
+    "tile": Door("GET /ledger/tile/{level}/{name}", at("/ledger/tile/0/000.p/1"), EVERYBODY),
+    "tile of entries": Door("GET /ledger/tile/entries/{name}", at("/ledger/tile/entries/000.p/1"), READERS),
     "checkpoint": Door("GET /ledger/checkpoint", at("/ledger/checkpoint"), EVERYBODY),
     "health": Door("GET /healthz", at("/healthz"), EVERYBODY),
 }

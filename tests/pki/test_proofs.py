@@ -6,6 +6,7 @@ from pathlib import Path
 
 import httpx
 import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from ca.access import Role
 from ca.ledger.checkpoint import Verifier, open_head
@@ -107,3 +108,15 @@ def test_questions_that_have_no_answer_are_refused(admin: httpx.Client) -> None:
     problem(admin.get(f"{API}/ledger/proof", params={"position": "0", "kept": "99999"}), 409, "ledger-went-back")
     problem(admin.get(f"{API}/ledger/consistency", params={"old": "3", "new": "2"}), 400, "bad-proof")
     problem(admin.get(f"{API}/ledger/consistency", params={"old": "99999"}), 409, "ledger-went-back")
+
+
+def test_a_mirror_is_kept_from_the_command_line(here: Cli) -> None:
+    """The first time everything, then what is new; another verifier key than the ledger's is refused."""
+    first = here.json("ledger", "mirror", "copy")
+    assert (first["before"], first["size"] > 0) == (0, True)
+    here.json("cert", "issue", "a.svc.example.internal", "-p", "server", "-o", "a")
+    second = here.json("ledger", "mirror", "copy", "--hashes-only")
+    assert second["before"] == first["size"] < second["size"]
+    assert (here.directory / "copy" / "checkpoint").read_text().split("\n")[1] == str(second["size"])
+    other = str(Verifier("other.example/ledger", Ed25519PrivateKey.generate().public_key()))
+    assert "no valid signature" in here.refused("ledger", "mirror", "elsewhere", "--verifier", other)[0]

@@ -31,6 +31,7 @@ MACHINES = (
     "/publications/",
     "/acknowledgements",
     "/ledger/checkpoint",
+    "/ledger/tile/",
 )
 """What programs ask for: there, a refusal is a problem document whatever is accepted."""
 UNREADABLE = "What was asked for cannot be read: a part of the address or of the form does not fit."
