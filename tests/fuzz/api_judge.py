@@ -51,6 +51,7 @@ NEEDS: Mapping[str, tuple[Op, ...]] = {
     "POST /ledger/verify": (Op.READ_LEDGER,),
     "GET /ledger/proof": (Op.READ_LEDGER, Op.READ_ANY, Op.READ_OWN),
     "GET /ledger/consistency": (Op.READ_AUTHORITIES,),
+    "GET /ledger/tile/entries/{name}": (Op.READ_LEDGER,),
     "POST /keys/block": (Op.BLOCK_KEYS,),
     "GET /metrics": (Op.READ_METRICS,),
     **dict.fromkeys(
