@@ -20,6 +20,7 @@ from ca.keys.algorithms import KeyType
 from ca.keys.passphrase import find_passphrase
 from ca.keys.sealed import Sealer
 from ca.models import Fact
+from ca.ocsp.responder import Responder
 from ca.publication.signer import Signer
 from ca.store import Store
 from pki import catalog
@@ -36,7 +37,9 @@ SEALER_SALT = "sealer-salt"
 DAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
 
 
-def make_lifecycle(state: Path, settings: Settings, installation: Installation, metrics: LifecycleMetrics) -> Lifecycle:
+def make_lifecycle(
+    state: Path, settings: Settings, installation: Installation, metrics: LifecycleMetrics, responder: Responder
+) -> Lifecycle:
     """Everything that the floor below needs. `Misconfigured` says which setting is wrong."""
     sealer = Sealer(find_passphrase(state / settings.keys.passphrase_file), sealer_salt(installation.store))
     issuers = _issuers(state, settings, installation, sealer)
@@ -59,6 +62,7 @@ def make_lifecycle(state: Path, settings: Settings, installation: Installation, 
         trust_domain=settings.variables["trust_domain"],
         sign_manifest=signer.sign,
         signing_trouble=lambda: signer.trouble,
+        status_trouble=lambda: responder.signers.trouble,
     )
 
 

@@ -42,7 +42,13 @@ class Product(AbstractContextManager["Product"]):
     """One open installation. Close it, or use it in a `with` block."""
 
     def __init__(
-        self, state: Path, settings: Settings, lifecycle: Lifecycle, metrics: Metrics, lock: ProcessLock
+        self,
+        state: Path,
+        settings: Settings,
+        lifecycle: Lifecycle,
+        responder: Responder,
+        metrics: Metrics,
+        lock: ProcessLock,
     ) -> None:
         installation = lifecycle.installation
         self.state = state
@@ -50,7 +56,7 @@ class Product(AbstractContextManager["Product"]):
         self.installation = installation
         self._lists = CrlPolicy(settings.crl.lifetime, settings.crl.refresh, settings.crl.backdate)
         self.publisher = CrlPublisher(installation, self._lists)
-        self.responder = Responder(installation, OcspPolicy(backdate=settings.crl.backdate))
+        self.responder = responder
         self.tokens = TokenCheck(installation)
         self.lifecycle = lifecycle
         self.metrics = metrics
@@ -80,13 +86,14 @@ class Product(AbstractContextManager["Product"]):
                 ledger=ledger(store, keys),
             )
             metrics = Metrics()
-            lifecycle = make_lifecycle(state, settings, installation, metrics.lifecycle)
+            responder = Responder(installation, OcspPolicy(backdate=settings.crl.backdate))
+            lifecycle = make_lifecycle(state, settings, installation, metrics.lifecycle, responder)
         except BaseException:
             if store is not None:
                 store.close()
             lock.release()
             raise
-        return cls(state, settings, lifecycle, metrics, lock)
+        return cls(state, settings, lifecycle, responder, metrics, lock)
 
     @property
     def socket(self) -> Path:

@@ -106,6 +106,8 @@ class Lifecycle:
 
     signing_trouble: Callable[[], CertwrightError | None] = lambda: None
     """Why the signer's certificate could not be renewed the last time; None if all is well."""
+    status_trouble: Callable[[], Mapping[str, CertwrightError]] = dict
+    """By CA, why what signs its OCSP answers could not be made or followed the last time."""
 
     lead_times: LeadTimes = field(default_factory=LeadTimes)
     """How long renewals took so far."""

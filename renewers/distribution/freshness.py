@@ -23,6 +23,7 @@ from renewers.telling.alarms import Trouble
 
 LATE_ALARM = "publication-late"
 SIGNER_ALARM = "publication-signer"
+RESPONDER_ALARM = "responder-signer"
 LATE_PART = 4
 """A manifest is late once less than this part of its life is left: it should have been followed at half of it."""
 PAGE = 100
@@ -58,7 +59,7 @@ def watch(lifecycle: Lifecycle) -> int:
         standing = connection.execute(select(col(Alarm.subject)).where(col(Alarm.kind) == LATE_ALARM)).scalars().all()
     if late or standing:
         changed += lifecycle.store.write(lambda tx: _judge_ends(tx, ends, standing))
-    return changed + _judge_signer(lifecycle)
+    return changed + _judge_signer(lifecycle) + _judge_responders(lifecycle)
 
 
 def _judge_signer(lifecycle: Lifecycle) -> int:
@@ -74,6 +75,27 @@ def _judge_signer(lifecycle: Lifecycle) -> int:
     message = f"the certificate that signs publications cannot be renewed: {trouble.message}"
     said = Trouble(SIGNER_ALARM, about, "error", message, trouble.hint)
     return int(lifecycle.store.write(lambda tx: alarms.raise_alarm(tx, said)))
+
+
+def _judge_responders(lifecycle: Lifecycle) -> int:
+    """The same of what signs OCSP answers, for each CA."""
+    troubles = lifecycle.status_trouble()
+    with lifecycle.store.read() as connection:
+        known = select(col(Alarm.subject)).where(col(Alarm.kind) == RESPONDER_ALARM)
+        over = sorted(set(connection.execute(known).scalars()) - set(troubles))
+    if not troubles and not over:
+        return 0
+
+    def unit(tx: Transaction) -> int:
+        said = [
+            Trouble(RESPONDER_ALARM, name, "error", f"what signs OCSP answers cannot be made: {e.message}", e.hint)
+            for name, e in troubles.items()
+        ]
+        return sum(alarms.raise_alarm(tx, one) for one in said) + sum(
+            alarms.clear_alarm(tx, RESPONDER_ALARM, name) for name in over
+        )
+
+    return int(lifecycle.store.write(unit))
 
 
 def _worth_a_look(connection: Connection) -> list[str]:

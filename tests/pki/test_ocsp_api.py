@@ -215,6 +215,7 @@ def test_the_schedule_follows_signers_and_says_when_it_cannot(world: World) -> N
         with structlog.testing.capture_logs() as logs:
             schedule.keep_responders(world.product)
         assert [(one["event"], one["authority"]) for one in logs] == [("ocsp-signer", "issuing-1")]
+        assert set(world.product.lifecycle.status_trouble()) == {"issuing-1"}, "the watch raises an alarm"
         patch.undo()
         patch.setattr("ca.ocsp.signer.AGAIN_AFTER", 0.0)
         with structlog.testing.capture_logs() as logs:

@@ -208,6 +208,25 @@ def test_ages_and_counts(any_store: Store) -> None:
         assert holding(lifecycle).consumer_id == consumer(lifecycle).id
 
 
+def test_a_responder_whose_signer_cannot_be_made_is_an_alarm(any_store: Store) -> None:
+    """One for each CA, cleared once it is over."""
+    trouble: dict[str, CertwrightError] = {"issuing-1": Unavailable("the disk is full"), "root-1": Unavailable("away")}
+    lifecycle = make_lifecycle(any_store, status_trouble=lambda: dict(trouble))
+
+    def standing() -> list[str]:
+        return sorted(subject for kind, subject in alarms(lifecycle) if kind == freshness.RESPONDER_ALARM)
+
+    with at(0):
+        assert [freshness.watch(lifecycle) for _ in range(2)] == [2, 0]
+        assert standing() == ["issuing-1", "root-1"]
+        del trouble["root-1"]
+        assert [freshness.watch(lifecycle) for _ in range(2)] == [1, 0]
+        assert standing() == ["issuing-1"]
+        trouble.clear()
+        assert [freshness.watch(lifecycle) for _ in range(2)] == [1, 0]
+        assert standing() == []
+
+
 def test_a_signer_that_cannot_be_renewed_is_an_alarm(any_store: Store) -> None:
     """Its old certificate still signs: said while there is time, once, and over when it is mended."""
     trouble: list[CertwrightError] = [Unavailable("no generation of issuing is active", hint="certwright ca list")]
