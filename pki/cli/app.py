@@ -27,6 +27,7 @@ from pki.cli import (
     key,
     ledger,
     mirror,
+    monitor,
     owner,
     profile,
     prove,
@@ -76,6 +77,7 @@ app.add_typer(token.app, name="token", rich_help_panel=CA)
 ledger.app.command("prove")(prove.prove)
 ledger.app.command("check")(prove.check)
 ledger.app.command("mirror")(mirror.mirror)
+ledger.app.command("monitor")(monitor.monitor)
 app.add_typer(ledger.app, name="ledger", rich_help_panel=CA)
 track.app.command("add")(track_plan.add)
 track.app.command("change")(track_plan.change)
