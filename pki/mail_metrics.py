@@ -35,7 +35,7 @@ class MailMetrics:
             "letter_oldest_seconds": "How long the longest waiting letter has waited.",
             "mailboxes_dead": "Mailboxes of owners that mail comes back from.",
             "acknowledged": "Things that somebody takes care of until a day.",
-            "expired_unannounced": "What has expired in the last seven days without a letter before: to be 0.",
+            "expired_unannounced": "What expired in seven days with no letter before, where mail is sent: to be 0.",
         }
         self._gauges = {name: Gauge(f"certwright_{name}", text, [], registry=registry) for name, text in found.items()}
 

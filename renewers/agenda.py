@@ -17,7 +17,7 @@ from ca import clock
 from ca.access import Caller, Operation
 from ca.errors import BadRequest
 from renewers.lifecycle import Lifecycle
-from renewers.models import Destination, Endpoint, Lineage, Work
+from renewers.models import Destination, Endpoint, Letter, Lineage, Work
 from renewers.work import IS_WAITING, STOPPED
 
 MAX_PAGE = 500
@@ -27,6 +27,7 @@ _NAMES: Mapping[str, tuple[type[SQLModel], str]] = {
     "ask-window": (Lineage, "name"),
     "deliver": (Destination, "name"),
     "look": (Endpoint, "place"),
+    "mail": (Letter, "recipient"),
 }
 """Where the name of a subject stands; others are their own names."""
 

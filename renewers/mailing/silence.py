@@ -48,15 +48,15 @@ class Figures:
     """Mailboxes that mail comes back from."""
     acknowledged: int
     unannounced: int
-    """What has expired in the last seven days without anybody having been told before."""
+    """What has expired in the last seven days without anybody having been told before; where mail is sent at all."""
 
 
 def ran(lifecycle: Lifecycle) -> None:
     """Letters were looked for, and all went well."""
     now = clock.timestamp()
     with lifecycle.store.read() as connection:
-        last = _last_run(connection)
-    if last is None or not now - EVERY < last <= now:
+        last = connection.execute(_LAST_RUN).first()
+    if last is None or not now - EVERY < last.at <= now:
         row = {"name": RUN, "at": now, "body": json.dumps({"mailer": lifecycle.mailer is not None})}
         new = insert(Snapshot).values(**row)
         again = new.on_conflict_do_update(index_elements=["name"], set_=row)
@@ -79,18 +79,19 @@ def recovered(tx: Transaction) -> None:
 
 def figures(connection: Connection) -> Figures:
     """What metrics are made of; a handful of statements along indexes."""
-    now, run = clock.timestamp(), _last_run(connection)
+    now, last = clock.timestamp(), connection.execute(_LAST_RUN).first()
+    writes = last is not None and json.loads(last.body)["mailer"]
     is_open = col(Letter.state) == letters.OPEN
     waits = connection.execute(select(func.count(), func.min(col(Letter.opened_at))).where(is_open)).one()
     dead = select(func.count()).select_from(Mailbox).where(col(Mailbox.dead_since).is_not(None))
     resting = select(func.count()).select_from(Acknowledged).where(col(Acknowledged.until) > now)
     return Figures(
-        run_age=None if run is None else max(0, now - run),
+        run_age=None if last is None else max(0, now - last.at),
         waiting=waits[0],
         oldest=0 if waits[1] is None else max(0, now - waits[1]),
         dead=connection.execute(dead).scalar_one(),
         acknowledged=connection.execute(resting).scalar_one(),
-        unannounced=unannounced(connection, now - LOOKED_BACK),
+        unannounced=unannounced(connection, now - LOOKED_BACK) if writes else 0,
     )
 
 
@@ -116,8 +117,5 @@ def unannounced(connection: Connection, since: int) -> int:
     return len(ends) - len(announced)
 
 
-def _last_run(connection: Connection) -> int | None:
-    return connection.execute(_LAST_RUN).scalar()
-
-
-_LAST_RUN = select(col(Snapshot.at)).where(col(Snapshot.name) == RUN)
+_LAST_RUN = select(Snapshot).where(col(Snapshot.name) == RUN)
+"""Made once: each tick asks for it."""
