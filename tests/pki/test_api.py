@@ -916,7 +916,10 @@ def test_every_route_is_described_once(world: World, described: dict[str, Any]) 
 def test_every_request_model_refuses_unknown_keys(described: dict[str, Any]) -> None:
     """Each model that a body is made of forbids what it does not name, and each of its texts and lists has an end."""
     schemas = described["components"]["schemas"]
-    wanted, bodies = set(), [o["requestBody"]["content"] for *_, o in operations(described) if "requestBody" in o]
+    wanted = set()
+    bodies = [
+        o["requestBody"]["content"] for _, path, o in operations(described) if "requestBody" in o and path != SIGNED
+    ]
     pending = [_model(body["application/json"]["schema"]) for body in bodies]
     while pending:
         name = pending.pop()
@@ -937,6 +940,7 @@ def test_every_request_model_refuses_unknown_keys(described: dict[str, Any]) -> 
         *("LineageChange", "LineageRequest", "Nothing", "OwnerChange", "OwnerRequest", "ScanRequest"),
         *("AnchorsRequest", "ConsumerChange", "ConsumerRequest", "NeedsRequest", "OverrideRequest", "ReportRequest"),
         *("DrillRequest", "ReplacementRequest", "RotationRequest", "SelectionRequest", "SteerRequest"),
+        *("AcknowledgeRequest", "BounceRequest", "CalendarRequest", "SignInLinkRequest"),
     }
     assert [name for name in wanted if schemas[name].get("additionalProperties") is not False] == []
 
@@ -967,6 +971,8 @@ def test_media_types_are_described(world: World, described: dict[str, Any]) -> N
     assert wrong == []
 
 
+SIGNED = "/acknowledgements"
+"""Whose body is signed: what is wrong with it is refused as one that is not, see `test_publications_api.py`."""
 BODIES = {
     f"POST {API}/certificates": wish(),
     f"POST {API}/certificates/1a/renew": {"csr": csr()},
@@ -985,6 +991,12 @@ BODIES = {
     f"POST {API}/owners/issuing/releases": {"kind": "name", "pattern": "dns:a.example"},
     f"POST {API}/tracked": {"items": [{"name": "a", "pem": "x"}]},
     f"PUT {API}/tracked/thing/owner": {"owner": None},
+    f"PUT {API}/tracked/thing/acknowledgement": {"within": "3d", "reason": "because of a test"},
+    f"PUT {API}/lineages/issuing/acknowledgement": {"within": "3d", "reason": "because of a test"},
+    f"POST {API}/owners/issuing/calendar": {},
+    f"POST {API}/mailboxes/lost@example.org/revive": {},
+    f"POST {API}/bounces": {"message": "eA=="},
+    f"POST {API}/letters/run": {},
     f"POST {API}/scans": {"targets": "127.0.0.1:9"},
     f"POST {API}/lineages": {"name": "a", "names": ["a.edge.example.internal"]},
     f"PATCH {API}/lineages/issuing": {"key_age": "9d"},
@@ -1020,9 +1032,13 @@ BODIES = {
 
 def test_the_bodies_below_are_all_there_are(described: dict[str, Any]) -> None:
     """A new route that takes a body has to be listed, or the tests below would not know of it."""
-    found = {f"{method} {path}" for method, path, operation in operations(described) if "requestBody" in operation}
+    found = {
+        f"{method} {path}"
+        for method, path, operation in operations(described)
+        if "requestBody" in operation and path != SIGNED
+    }
     names = {"1a": "serial", "issuing": "name", "thing": "identity", "7": "rotation", "9": "replacement"}
-    names["partner"] = "trust_domain"
+    names |= {"partner": "trust_domain", "lost@example.org": "address"}
     places = re.compile(f"/({'|'.join(names)})(?=/|$)")
     assert {places.sub(lambda m: f"/{{{names[m[1]]}}}", text) for text in BODIES} == found
 
