@@ -55,8 +55,8 @@ from pki.web.direct import Direct
 from pki.web.gate import Gate, PlainPath
 from pki.web.identity import Identity
 from pki.web.limits import BodyLimit
-from pki.web.problems import on_any_error, on_http_error, on_our_error, on_validation_error
 from pki.web.ocsp import Ocsp
+from pki.web.problems import on_any_error, on_http_error, on_our_error, on_validation_error
 
 API = "/api/v1"
 NOUNS = (
@@ -72,7 +72,12 @@ VERSION = "0.1.0"
 
 def create_app(product: Product) -> ASGIApp:
     """Everything, for the TLS listener and the Unix socket."""
-    app = _bare(product, "Certwright", OPENAPI)
+    return answering(routed(), product)
+
+
+def routed() -> FastAPI:
+    """All routes. They are the same for every installation; `answering` says for which they are."""
+    app = _bare("Certwright", OPENAPI)
     api = APIRouter(prefix=API)
     for module in NOUNS:
         api.include_router(module.router)
@@ -91,11 +96,17 @@ def create_app(product: Product) -> ASGIApp:
         response_class=Response,
         responses=text_of("text/plain"),
     )
-    app.state.browsers = Browsers(product, app.state.identity)
-    app.state.providers = {}
     for pages in (*PAGES, links.router):
         app.include_router(pages)
     app.add_exception_handler(HTTPException, on_http_error_of_a_browser)
+    return app
+
+
+def answering(app: FastAPI, product: Product) -> ASGIApp:
+    """The routes with an installation behind them, and before them all that every request has to pass."""
+    _furnish(app, product)
+    app.state.browsers = Browsers(product, app.state.identity)
+    app.state.providers = {}
     fast = Direct(app, {f"{API}/certificates": certificates.issue})
     gate = Gate(PlainPath(fast), app, API, frozenset({OPENAPI}))
     return Ocsp(BodyLimit(gate, product.settings.limits.body_bytes), product)
@@ -103,7 +114,8 @@ def create_app(product: Product) -> ASGIApp:
 
 def create_public_app(product: Product) -> ASGIApp:
     """What the plain listener serves: nothing secret, nothing that changes anything."""
-    app = _bare(product, "Certwright, public", None)
+    app = _bare("Certwright, public", None)
+    _furnish(app, product)
     app.include_router(fetched_publications.router)  # first: `NAME.delta.crl` is not the list of `NAME.delta`
     app.include_router(tiles.router)
     app.include_router(public.router)
@@ -130,12 +142,12 @@ def measure(product: Product) -> None:
         found.crl_seconds_left.labels(name).set(min(status.next_update for status in own) - now)
         found.crl_age_seconds.labels(name).set(now - min(status.this_update for status in own))
         found.crl_entries.labels(name).set(sum(status.entries for status in own if status.shard == crl.COMPLETE))
-    found.lifecycle.look_up(product.installation.store)
     found.ocsp_signer_seconds_left.clear()
     followed = {row.name for row in product.installation.authorities.all() if row.state in SIGNING}
     for name, end in product.responder.signers.ends.items():
         if name in followed:  # that of a tainted CA runs out, and the CA signs itself
             found.ocsp_signer_seconds_left.labels(name).set(end - now)
+    found.lifecycle.look_up(product.installation.store)
     head = product.installation.ledger.head()
     found.ledger_size.set(0 if head is None else head.size)
     found.ledger_waiting.set(product.installation.ledger.waiting())
@@ -143,7 +155,7 @@ def measure(product: Product) -> None:
     found.commit_units.set(product.installation.store.commits.units)
 
 
-def _bare(product: Product, title: str, openapi: str | None) -> FastAPI:
+def _bare(title: str, openapi: str | None) -> FastAPI:
     app = FastAPI(
         title=title,
         version=VERSION,
@@ -160,7 +172,10 @@ def _bare(product: Product, title: str, openapi: str | None) -> FastAPI:
         },
     )
     describe(app)
+    return app
+
+
+def _furnish(app: FastAPI, product: Product) -> None:
     app.state.product = product
     app.state.identity = Identity(product)
     app.state.arrivals = Arrivals(product)
-    return app

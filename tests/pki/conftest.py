@@ -21,6 +21,7 @@ from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import timedelta
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +31,7 @@ import sqlalchemy
 import structlog
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+from fastapi import FastAPI
 from sqlmodel import SQLModel
 
 from ca.access import Role
@@ -52,7 +54,7 @@ from ca.tokens import Grant, create_token
 from ca.x509.bundle import pem_certificate, pem_chain
 from pki.initialise import InitPlan, initialise
 from pki.product import Product
-from pki.web.app import create_app
+from pki.web.app import answering, routed
 from pki.web.dashboard.routes import OpenRoute
 from pki.web.identity import CERTIFICATE, LOCAL
 from renewers.models import (
@@ -200,13 +202,19 @@ class Holder:
         return self.issued.serial
 
 
+@cache
+def _routes() -> FastAPI:
+    """Worked out once a process: that takes longer than most tests."""
+    return routed()
+
+
 class World:
     """The application over an open product, asked from synchronous code with any credential."""
 
-    def __init__(self, product: Product, loop: asyncio.Runner) -> None:
+    def __init__(self, product: Product, loop: asyncio.Runner, app: Any = None) -> None:
         self.product = product
         self.installation = product.installation
-        self.app = create_app(product)
+        self.app = answering(_routes(), product) if app is None else app
         self._loop = loop
         self._tokens = 0
 

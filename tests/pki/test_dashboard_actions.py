@@ -206,7 +206,7 @@ def test_a_revocation_says_whom_it_hits(filled: Full, admin: httpx.Client) -> No
     for part in (
         "the next revocation list",
         "renew that first",
-        "with the same key",
+        "the same key",
         "Serial number",
         "cannot be taken",
     ):

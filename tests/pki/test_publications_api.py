@@ -188,8 +188,7 @@ def asking(world: World, **params: Any) -> Callable[[], httpx.Response]:
 
     def ask() -> httpx.Response:
         with asyncio.Runner() as loop:
-            other = World(world.product, loop)
-            other.app = world.app
+            other = World(world.product, loop, world.app)
             return other.nobody.get(f"/publications/{CRLS}", params=params, timeout=90)
 
     return ask
