@@ -12,6 +12,8 @@ from sqlalchemy import BigInteger, Column, Index, Integer, LargeBinary, Text, te
 from sqlmodel import Field, SQLModel
 
 _Id = BigInteger().with_variant(Integer, "sqlite")
+_Searched = Text().with_variant(Text(collation="C"), "postgresql")
+"""Compared by its bytes, whatever language a database is made for: an index leads to what begins so."""
 
 
 def _identity() -> Column[int]:
@@ -93,7 +95,7 @@ class CertificateName(SQLModel, table=True):
     __tablename__ = "certificate_name"
     __table_args__ = {"sqlite_with_rowid": False}
 
-    name: str = Field(sa_type=Text, primary_key=True)
+    name: str = Field(sa_type=_Searched, primary_key=True)
     serial: str = Field(sa_type=Text, primary_key=True)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from sqlalchemy import BigInteger, Index, LargeBinary, Text, false, text
 from sqlmodel import Field, SQLModel
 
-from renewers.models.columns import Id, identity
+from renewers.models.columns import Id, Searched, identity
 
 
 class Owner(SQLModel, table=True):
@@ -56,7 +56,7 @@ class Lineage(SQLModel, table=True):
     __tablename__ = "lineage"
 
     id: int | None = Field(default=None, sa_column=identity())
-    name: str = Field(sa_type=Text, unique=True)
+    name: str = Field(sa_type=Searched, unique=True)
     owner_id: int | None = Field(default=None, sa_type=Id, index=True)
     mode: str = Field(sa_type=Text, index=True)
     names: str = Field(sa_type=Text)
@@ -155,7 +155,7 @@ class TrackedName(SQLModel, table=True):
     __tablename__ = "tracked_name"
     __table_args__ = {"sqlite_with_rowid": False}
 
-    name: str = Field(sa_type=Text, primary_key=True)
+    name: str = Field(sa_type=Searched, primary_key=True)
     tracked_id: int = Field(sa_type=Id, primary_key=True, index=True)
 
 

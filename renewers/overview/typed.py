@@ -33,7 +33,7 @@ def find(connection: Connection, text: str) -> list[int]:
     if not wanted or len(wanted) > LONGEST or not wanted.isprintable():
         return []
     found: dict[int, None] = {}
-    for query in _queries(connection, wanted):
+    for query in _queries(wanted):
         for id_ in connection.execute(query.limit(MOST + 1 - len(found))).scalars():
             found[id_] = None
         if len(found) > MOST:
@@ -52,12 +52,12 @@ def serials(connection: Connection, text: str) -> list[str]:
         exact = select(col(Certificate.serial)).where(col(Certificate.serial) == number)
         found |= dict.fromkeys(connection.execute(exact).scalars())
     name = col(CertificateName.name)
-    query = select(col(CertificateName.serial)).where(_begins(name, _beginnings(wanted), connection.dialect.name))
+    query = select(col(CertificateName.serial)).where(_begins(name, _beginnings(wanted)))
     found |= dict.fromkeys(connection.execute(query.limit(MOST)).scalars())
     return list(found)[:MOST]
 
 
-def _queries(connection: Connection, text: str) -> Iterator[Any]:
+def _queries(text: str) -> Iterator[Any]:
     id_, plain = col(Tracked.id), text.lower().replace(":", "").removeprefix("sha256")
     if _ID.fullmatch(text):
         yield select(id_).where(id_ == int(text[1:]))
@@ -70,9 +70,8 @@ def _queries(connection: Connection, text: str) -> Iterator[Any]:
         yield select(id_).where(col(Tracked.serial) == serial)
     names = [name for name in spellings(text) if name.isprintable()]
     yield select(col(TrackedName.tracked_id)).where(col(TrackedName.name).in_(names))
-    dialect = connection.dialect.name
-    yield select(col(TrackedName.tracked_id)).where(_begins(col(TrackedName.name), _beginnings(text), dialect))
-    lineages = select(col(Lineage.id)).where(_begins(col(Lineage.name), [line(text)], dialect)).limit(MOST)
+    yield select(col(TrackedName.tracked_id)).where(_begins(col(TrackedName.name), _beginnings(text)))
+    lineages = select(col(Lineage.id)).where(_begins(col(Lineage.name), [line(text)])).limit(MOST)
     yield select(id_).where(col(Tracked.lineage_id).in_(lineages))
 
 
@@ -89,11 +88,6 @@ def _serial(text: str) -> str | None:
         return None
 
 
-def _begins(column: Any, beginnings: Sequence[str], dialect: str) -> ColumnElement[bool]:
-    """SQLite compares by bytes, and so an index leads to a beginning; so it does in PostgreSQL with the collation C.
-
-    With another one PostgreSQL goes through the names: once, and not once for each beginning.
-    """
-    if dialect == "sqlite":
-        return or_(*((column >= one) & (column < one + chr(0x10FFFF)) for one in beginnings))
-    return or_(*(column.startswith(one, autoescape=True) for one in beginnings))
+def _begins(column: Any, beginnings: Sequence[str]) -> ColumnElement[bool]:
+    """These columns are compared by their bytes, so that an index leads to all that begin so."""
+    return or_(*((column >= one) & (column < one + chr(0x10FFFF)) for one in beginnings))

@@ -21,6 +21,7 @@ from renewers.models import Lineage, Tracked, TrackedName
 from renewers.overview import browsing, typed
 from renewers.overview.browsing import GROUPS, Wish
 from tests import rig
+from tests.conftest import fresh_database
 from tests.renewers import foreign, tracking
 from tests.renewers.tracking import DAY, START
 
@@ -222,3 +223,18 @@ def test_the_columns_that_are_walked_by_are_those_of_the_table() -> None:
     """`IS_ORPHAN` and `IS_SIGNING` are text: the model must have what they name."""
     assert col(Tracked.is_orphan).key in str(browsing.IS_ORPHAN)
     assert col(Tracked.kind).key in str(browsing.IS_SIGNING)
+
+
+def test_postgresql_finds_a_beginning_along_an_index(postgresql: str) -> None:
+    """Whatever language the database is made for: names are compared by their bytes."""
+    store = open_store(fresh_database(postgresql))
+    try:
+        populate(store)
+        query = select(TrackedName).where(typed._begins(col(TrackedName.name), ["dns:host-1", "uri:host-1"]))
+        with store.read() as connection:
+            connection.execute(text("SET enable_seqscan = off"))
+            told = query.compile(dialect=connection.dialect, compile_kwargs={"literal_binds": True})
+            plan = " ".join(row[0] for row in connection.execute(text(f"EXPLAIN {told}")))
+        assert "Index Cond: ((name >= 'dns:host-1'" in plan, plan
+    finally:
+        store.close()

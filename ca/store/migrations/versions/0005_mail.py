@@ -169,3 +169,8 @@ def upgrade() -> None:
         where = sa.text(which)
         op.create_index(name, "tracked", ["stage", "not_after"], sqlite_where=where, postgresql_where=where)
     op.create_index("alarm_severity", "alarm", ["severity", "since"], unique=False)
+    if op.get_context().dialect.name == "postgresql":  # compared by bytes, an index leads to what begins so
+        for table in ("certificate_name", "tracked_name", "lineage"):
+            op.alter_column(
+                table, "name", type_=sa.Text(collation="C"), existing_type=sa.Text(), existing_nullable=False
+            )
