@@ -216,7 +216,7 @@ def _is_for_local(reached: str | None, ask: Ask) -> bool:
 
 def _pattern(name: str) -> re.Pattern[str]:
     parts = re.split(r"\{\w+\}", name)
-    whatever = ".*" if re.search("/(owners|tracked|endpoints|lineages|sessions)/", name) else "[^/]+"
+    whatever = ".*" if re.search("/(owners|tracked|endpoints|lineages|sessions|tile)/", name) else "[^/]+"
     return re.compile(whatever.join(map(re.escape, parts)), re.DOTALL)
 
 

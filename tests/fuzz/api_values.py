@@ -85,6 +85,8 @@ class Living:
             query = {**(query if self._is_odd() else {}), **self.consumers.query(operation)}
         if path in (f"{API}/certificates", f"{API}/ledger/entries"):
             query = {**(query if self._is_odd() else {}), **self._query(caller)}
+        elif noun == "ledger":
+            query = {**(query if self._is_odd() else {}), **self._proved(operation)}
         elif is_inventory and not path.endswith("/plan"):
             query = {**(query if self._is_odd() else {}), **self.inventory.query(noun, method)}
         if is_bold and self._chance.random() < 0.12:
@@ -158,6 +160,10 @@ class Living:
                 return str(self._one(words.PROFILES, words.ODD_PROFILES[:-1]))
             case "tokens", _:
                 return str(self._one(self.tokens[-6:], ["none"] if is_admin else ["none", "admin", "operator"]))
+            case "ledger", "level":
+                return str(self._one(["0"], ["1", "64", "x"]))
+            case "ledger", _:
+                return str(self._one(["000.p/5", "000.p/3"], ["000", "x001/067", "000.p/0", "..%2f000"]))
             case _, "shard":
                 return str(self._one(words.SHARDS[:2], words.SHARDS))
             case "authorities", _ if path.endswith("/state") and is_admin:
@@ -172,6 +178,17 @@ class Living:
         own = [known for known in self.certificates if known.identity == caller.identity]
         self._target = self._one(own[-15:], self.certificates[-100:])
         return self._target.serial if self._chance.random() < 0.9 else f"0x00{self._target.serial.upper()}"
+
+    def _proved(self, operation: str) -> dict[str, Any]:
+        """What proofs of the ledger are asked about."""
+        match operation:
+            case "GET /ledger/proof" if self.certificates and self._chance.random() < 0.5:
+                return {"serial": self._chance.choice(self.certificates[-20:]).serial}
+            case "GET /ledger/proof":
+                return {"position": self._one([0, 1, 5], [1 << 40])}
+            case "GET /ledger/consistency":
+                return {"old": self._one([1, 2, 5], [0, 1 << 40])}
+        return {}
 
     def _query(self, caller: Caller) -> dict[str, Any]:
         offers: dict[str, list[Any]] = {
