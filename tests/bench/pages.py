@@ -1,4 +1,4 @@
-"""The dashboard's pages over a million tracked things: how long each takes, asked in process, headers and HTML included.
+"""The dashboard's pages over a million tracked things: how long each takes, asked in process, HTML included.
 
 The database lies in a temporary directory. What beats have to do for the pages is measured, too: the walk that writes
 who answers for what, the counting, the forecast.
