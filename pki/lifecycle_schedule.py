@@ -22,7 +22,8 @@ from renewers.reports.monthly import letter, snapshots
 from renewers.rotation import automatic
 from renewers.rotation.automatic import Automatic
 from renewers.runner import Runner
-from renewers.telling import notices
+from renewers.telling import heads, notices
+from renewers.telling.heads import HeadPolicy
 from renewers.timing import watch
 from renewers.work import Claim
 
@@ -125,6 +126,16 @@ def rotate_due(product: Product) -> None:
     automatic.start_due(product.lifecycle, Automatic(product.settings.rotation.automatic))
 
 
+def publish_head(product: Product) -> None:
+    """Tell the newest signed head of the ledger to files and webhooks, if it is time; one replica does it for all."""
+    settings = product.settings.ledger
+    directory = product.state / settings.publish_to if settings.publish_to else None
+    policy = HeadPolicy(directory, int(settings.publish_every.total_seconds()))
+    with leased(product.installation.store, "publish-head", 60) as held:
+        if held is not None:
+            heads.publish_due(product.lifecycle, policy)
+
+
 def check_issuers(product: Product) -> None:
     """Ask public CAs whether they answer, before a renewal needs them; one replica does it for all."""
     with leased(product.installation.store, "check-issuers", 300) as held:
@@ -169,5 +180,6 @@ LIFECYCLE_BEATS = (
     Beat("rotate-due", 60, rotate_due),
     Beat("check-issuers", 600, check_issuers),
     Beat("report-month", 600, report_month),
+    Beat("publish-head", 30, publish_head),
     Beat("prune-inventory", 3600, prune_inventory),
 )

@@ -64,6 +64,9 @@ class Metrics:
         )
         self.ledger_size = Gauge("certwright_ledger_size", "Entries that the newest head covers.", registry=registry)
         self.ledger_waiting = Gauge("certwright_ledger_waiting", "Entries that no head covers yet.", registry=registry)
+        self.ledger_published_age_seconds = Gauge(
+            "certwright_ledger_published_age_seconds", "Time since a signed head was last told.", registry=registry
+        )
         self.tick_failures = Counter(
             "certwright_tick_failures", "Scheduled work that failed, by its name.", ["work"], registry=registry
         )

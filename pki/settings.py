@@ -148,6 +148,13 @@ class WarnSettings(_Table):
     authority: Duration = timedelta(days=180)
 
 
+class LedgerSettings(_Table):
+    """Where signed heads of the ledger are told, so that somebody else has one."""
+
+    publish_to: str = ""
+    publish_every: Duration = Field(default=timedelta(hours=1), ge=timedelta(minutes=1), le=timedelta(days=1))
+
+
 class LogSettings(_Table):
     """What is logged."""
 
@@ -182,6 +189,7 @@ class Settings(BaseSettings):
     places: PlaceSettings = PlaceSettings()
     consumers: ConsumerSettings = ConsumerSettings()
     rotation: RotationSettings = RotationSettings()
+    ledger: LedgerSettings = LedgerSettings()
     warn: WarnSettings = WarnSettings()
     log: LogSettings = LogSettings()
 

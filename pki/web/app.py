@@ -57,6 +57,7 @@ from pki.web.identity import Identity
 from pki.web.limits import BodyLimit
 from pki.web.ocsp import Ocsp
 from pki.web.problems import on_any_error, on_http_error, on_our_error, on_validation_error
+from renewers.telling import heads
 
 API = "/api/v1"
 NOUNS = (
@@ -151,6 +152,8 @@ def measure(product: Product) -> None:
     head = product.installation.ledger.head()
     found.ledger_size.set(0 if head is None else head.size)
     found.ledger_waiting.set(product.installation.ledger.waiting())
+    told = heads.published_at(product.installation.store)
+    found.ledger_published_age_seconds.set(float("inf") if told is None else now - told)
     found.commit_batches.set(product.installation.store.commits.batches)
     found.commit_units.set(product.installation.store.commits.units)
 

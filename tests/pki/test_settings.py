@@ -95,6 +95,8 @@ def test_every_setting_can_come_from_the_environment(monkeypatch: pytest.MonkeyP
         "listen.tls": "127.0.0.1:1",
         "listen.plain": "[::1]:2",
         "listen.names": ["ca.example"],
+        "ledger.publish_to": "/srv/heads",
+        "ledger.publish_every": "6h",
         "identity.certificates": [{"profile": "client", "name": "email:a@b.example", "role": "auditor"}],
         "inventory.scan_sockets": 7,
         "renewals.fraction": 0.5,
