@@ -32,7 +32,7 @@ from renewers.telling.events import SEVERITIES
 from renewers.timing import judging
 from renewers.timing.lead_time import DAY, Stage
 
-EACH = 40
+EACH = 25
 """How many candidates of each kind are judged."""
 SHOWN = 20
 """How many rows of one section, and alarms of one severity, are shown."""
