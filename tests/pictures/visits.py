@@ -14,7 +14,9 @@ from pki.product import Product
 from pki.web.app import create_app
 from tests.pictures.world import Filled
 
-NOT_PAGES = frozenset({"pki.web.public", "pki.web.publications", "pki.web.app", "pki.web.dashboard.assets"})
+NOT_PAGES = frozenset(
+    {"pki.web.public", "pki.web.publications", "pki.web.tiles", "pki.web.app", "pki.web.dashboard.assets"}
+)
 """Modules whose routes answer programs."""
 FILES = frozenset({"/feeds/{token}.ics", "/reports/monthly/{month}/{form}"})
 """Routes of pages' modules that answer with something to keep: a calendar, a table, a PDF."""
