@@ -186,7 +186,7 @@ def wired(store: Store, mailer: Mailer | None, **policy: Any) -> Lifecycle:
 
 def send(directory: Path, port: int, ca_file: Path, now: int) -> None:
     """What the schedule does at a moment: open what is due, send it; first take up what a dead one held, as `serve`."""
-    patience = Patience(handing_over=5.0, answering=5.0)
+    patience = Patience(handing_over=15.0, answering=15.0)  # a busy machine is not a silent server
     server = Server("localhost", port, "starttls", ca_file, USER, Secret(PASSWORD), patience)
     mailer = SmtpMailer(server, rest=0.5, slow=2.0)
     with closing(open_store(_url(directory))) as store, clock.pinned(datetime.fromtimestamp(now, UTC)):
