@@ -56,30 +56,31 @@ class Pkcs11KeyStore:
         if uri.module is None:
             raise BadRequest("the PKCS#11 URI has no module-path", code="bad-key-store")
         self._sessions = Sessions(open_module(uri.module), uri, pin)
-        self._creating = threading.Lock()
+        self._changing = threading.Lock()
 
     def create(self, label: str, key_type: KeyType) -> PrivateKey:
         """Make a key in the token. `BadRequest` if the token cannot make this kind."""
         check_label(label)
         if key_type not in _CURVES and key_type not in _RSA:
             raise _cannot(key_type)
-        with self._creating:
-            if self._sessions.use(lambda lease: lease.find(ObjectClass.PRIVATE_KEY, label)):
+        with self._changing:
+            if self._sessions.use(lambda lease: lease.find(ObjectClass.PRIVATE_KEY, label), repeatable=True):
                 raise _taken(label)
             identifier = secrets.token_bytes(16)
-            self._sessions.use(lambda lease: _generate(lease, label, identifier, key_type), again=False)
+            self._sessions.use(lambda lease: _generate(lease, label, identifier, key_type), repeatable=True)
             return self.load(label)
 
     def load(self, label: str) -> PrivateKey:
         """The key: its public half, and the way to the token. The token is asked whether it keeps the key in."""
         check_label(label)
-        identifier, public = self._sessions.use(lambda lease: _look(lease, label))
+        identifier, public = self._sessions.use(lambda lease: _look(lease, label), repeatable=True)
         return shaped(label, public, partial(self._sign, label, identifier), self._sessions.check)
 
     def destroy(self, label: str) -> None:
         """Remove the key from the token, for ever: there is no copy."""
         check_label(label)
-        self._sessions.use(lambda lease: _remove(lease, label))
+        with self._changing:
+            self._sessions.use(lambda lease: _remove(lease, label), repeatable=True)
 
     def _sign(self, label: str, identifier: bytes, mechanism: Mechanism, data: bytes) -> bytes:
         return self._sessions.use(lambda lease: bytes(lease.private(label, identifier).sign(data, mechanism=mechanism)))
@@ -96,6 +97,7 @@ def _generate(lease: Lease, label: str, identifier: bytes, key_type: KeyType) ->
     }
     writing = lease.session.token.open(rw=True)
     try:
+        _remove_all(Lease(writing, lease.epoch), label, identifier)  # of an attempt that the token did not finish
         if key_type in _RSA:
             exponent = {Attribute.PUBLIC_EXPONENT: (65537).to_bytes(3)}
             pair = writing.generate_keypair(Kind.RSA, _RSA[key_type], public_template=exponent, **wanted)
@@ -166,12 +168,16 @@ def _content(octets: bytes) -> bytes:
 def _remove(lease: Lease, label: str) -> None:
     writing = Lease(lease.session.token.open(rw=True), lease.epoch)
     try:
-        for kind in (ObjectClass.PRIVATE_KEY, ObjectClass.PUBLIC_KEY):
-            for each in writing.find(kind, label):
-                each.destroy()
+        _remove_all(writing, label)
     finally:
         with suppress(pkcs11.PKCS11Error):
             writing.session.close()
+
+
+def _remove_all(writing: Lease, label: str, identifier: bytes | None = None) -> None:
+    for kind in (ObjectClass.PRIVATE_KEY, ObjectClass.PUBLIC_KEY):
+        for each in writing.find(kind, label, identifier):
+            each.destroy()
 
 
 def _taken(label: str) -> Conflict:

@@ -1,8 +1,8 @@
 """Sessions with a token: a bounded number, logged in, and opened again by themselves when the token was away.
 
 Whatever fails in the device ends all sessions; the next call starts the module again, logs in and goes on, so that a
-token that was restarted, or pulled out and put back, needs no restart of ours. A call is made a second time only if the
-device said that it did nothing. A PIN that was refused is never sent again: tokens lock themselves.
+token that was restarted, or pulled out and put back, needs no restart of ours. A signature is made a second time only
+if the device said that it did nothing. A PIN that was refused is never sent again: tokens lock themselves.
 """
 
 from __future__ import annotations
@@ -27,6 +27,8 @@ SESSIONS = 8
 """How many are open at once, besides the one that holds the login: tokens have few, and this machine few cores."""
 PAUSE = 1.0
 """Seconds for which a token that could not be opened is left alone; callers are refused at once meanwhile."""
+REPEATS = 3
+"""How often what does no harm twice is tried again."""
 _NOTHING_DONE = (
     pkcs11.KeyHandleInvalid,
     pkcs11.NoSuchKey,
@@ -92,17 +94,20 @@ class Sessions:
         self._refused_until = 0.0
         self._wrong_pin: Secret | None = None
 
-    def use(self, work: Callable[[Lease], _Result], *, again: bool = True) -> _Result:
-        """Do something in a session. `KeyUnavailable` if the token does not; twice only if the first did nothing."""
-        try:
-            return self._attempt(work)
-        except pkcs11.PKCS11Error as error:
-            if not (again and isinstance(error, _NOTHING_DONE)):
-                raise self._unavailable(error) from None
-        try:
-            return self._attempt(work)
-        except pkcs11.PKCS11Error as error:
-            raise self._unavailable(error) from None
+    def use(self, work: Callable[[Lease], _Result], *, repeatable: bool = False) -> _Result:
+        """Do something in a session. `KeyUnavailable` if the token does not.
+
+        It is done once more only if the first time did nothing. What is `repeatable` does no harm when it is done
+        twice, and is tried several times: SoftHSM fails a search while another session removes what it comes to.
+        """
+        left = REPEATS if repeatable else 1
+        while True:
+            try:
+                return self._attempt(work)
+            except pkcs11.PKCS11Error as error:
+                if not left or not (repeatable or isinstance(error, _NOTHING_DONE)):
+                    raise self._unavailable(error) from None
+            left -= 1
 
     def check(self) -> None:
         """`KeyUnavailable` if the token was away a moment ago, or cannot be opened now."""
