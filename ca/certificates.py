@@ -1,6 +1,6 @@
 """What we have issued: one certificate by its serial number, or pages of them by what they say.
 
-A certificate's state is worked out, never stored: abandoned, revoked, expired or valid.
+A certificate's state is worked out, never stored: abandoned, revoked, held, expired or valid.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from hashlib import sha256
 from typing import Any
 
 from cryptography import x509
-from sqlalchemy import Select, select, tuple_
+from sqlalchemy import ColumnElement, Select, and_, select, tuple_
 from sqlmodel import col
 
 from ca import clock
@@ -21,6 +21,7 @@ from ca.store import Store
 from ca.x509 import names
 from ca.x509.certificate import algorithm_of, assemble, preview, spki_of
 from ca.x509.names import Name
+from ca.x509.revocation_list import HOLD
 
 MAX_PAGE = 500
 
@@ -50,7 +51,7 @@ class Stored:
     def state(self) -> str:
         """One word for what it is now."""
         if self.revoked_at is not None:
-            return "revoked"
+            return "held" if self.revocation_reason == HOLD else "revoked"
         if self.signature is None:
             return "abandoned"
         return "expired" if self.not_after < clock.timestamp() else "valid"
@@ -103,6 +104,11 @@ _STORED: Select[*tuple[Any, ...]] = (
     .join(Authority, col(Authority.id) == col(Certificate.authority_id))
     .outerjoin(Revocation, col(Revocation.serial) == col(Certificate.serial))
 )
+
+
+def is_revoked_for_good(serial: Any) -> ColumnElement[bool]:
+    """How a revocation is joined with the serial number of a certificate, where one that is on hold has none."""
+    return and_(col(Revocation.serial) == col(serial), col(Revocation.reason) != HOLD)
 
 
 def names_of(certificate: x509.Certificate) -> tuple[Name, ...]:
@@ -196,11 +202,15 @@ def _filtered(query: Query) -> Select[*tuple[Any, ...]]:
         statement = statement.where(col(Certificate.spki_sha256) == query.spki_sha256)
     if query.expires_before is not None:
         statement = statement.where(col(Certificate.not_after) < query.expires_before)
-    match query.state:
-        case None:
-            return statement
+    return statement if query.state is None else _in_state(statement, query.state, now)
+
+
+def _in_state(statement: Select[*tuple[Any, ...]], state: str, now: int) -> Select[*tuple[Any, ...]]:
+    match state:
         case "revoked":
-            return statement.where(col(Revocation.serial).is_not(None))
+            return statement.where(col(Revocation.reason) != HOLD)
+        case "held":
+            return statement.where(col(Revocation.reason) == HOLD)
         case "valid":
             alive = col(Certificate.signature).is_not(None), col(Certificate.not_after) >= now
             return statement.where(col(Revocation.serial).is_(None), *alive)
@@ -210,7 +220,7 @@ def _filtered(query: Query) -> Select[*tuple[Any, ...]]:
         case "abandoned":
             return statement.where(col(Certificate.signature).is_(None), col(Revocation.serial).is_(None))
         case other:
-            known = "valid, revoked, expired, abandoned"
+            known = "valid, revoked, held, expired, abandoned"
             raise BadRequest(f"{other!r} is not a state of a certificate", code="bad-state", hint=f"there are {known}")
 
 

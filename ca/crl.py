@@ -22,7 +22,7 @@ from ca.authority import Issuer, State
 from ca.errors import CertwrightError
 from ca.installation import Installation
 from ca.ledger import log
-from ca.models import Authority, Revocation, RevocationList, RevocationListContent
+from ca.models import Authority, RevocationList, RevocationListContent
 from ca.signing import seal_list
 from ca.store import Transaction
 from ca.store.commit import StaleChange
@@ -255,12 +255,13 @@ def _signed(issuer: Issuer, shard: int, number: int, this_update: int, next_upda
 
 def _leave_after_expiry(tx: Transaction, issuer: Issuer, shard: int, number: int, listed_until: int) -> None:
     """Mark the entries that leave: those that expired before both the list of their shard and the complete one."""
-    condition = col(Revocation.shard).is_(None) if shard == COMPLETE else col(Revocation.shard) == shard
-    tx.execute(
-        update(Revocation)
-        .where(*listing.listed(issuer.id), condition, col(Revocation.not_after) < listed_until)
-        .values(last_listed=number)
-    )
+    for table in listing.TABLES:
+        condition = col(table.shard).is_(None) if shard == COMPLETE else col(table.shard) == shard
+        tx.execute(
+            update(table)
+            .where(*listing.listed(issuer.id, table), condition, col(table.not_after) < listed_until)
+            .values(last_listed=number)
+        )
 
 
 def _seconds(duration: timedelta) -> int:
@@ -275,5 +276,7 @@ def overdue(status: Status, now: int) -> bool:
 def count_entries(installation: Installation) -> int:
     """How many revocations are listed at present."""
     with installation.store.read() as connection:
-        query = select(func.count()).select_from(Revocation).where(col(Revocation.last_listed).is_(None))
-        return connection.execute(query).scalar_one()
+        counts = (
+            select(func.count()).select_from(table).where(col(table.last_listed).is_(None)) for table in listing.TABLES
+        )
+        return sum(connection.execute(query).scalar_one() for query in counts)

@@ -6,17 +6,21 @@ Reading only. Who signs it and when is `crl` and `delta`; how entries look as by
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Row, and_, func, select
+from sqlalchemy import ColumnElement, Connection, Select, and_, func, literal, select
 from sqlmodel import col
 
-from ca.models import DeltaList, Revocation, RevocationList, RevocationListContent
-from ca.x509.revocation_list import entries_of, entry
+from ca.models import DeltaList, Released, Revocation, RevocationList, RevocationListContent, UnrecordedRevocation
+from ca.x509.revocation_list import REMOVE_FROM_CRL, entries_of, entry
 
 COMPLETE = -1
 """The shard number under which an authority's complete list is stored."""
 
-_ENTRY = select(col(Revocation.serial), col(Revocation.revoked_at), col(Revocation.reason))
+TABLES: tuple[type[Any], ...] = (Revocation, UnrecordedRevocation)
+"""What stands on lists: certificates of ours, and those that we do not know and our key has signed."""
+CHANGES: tuple[type[Any], ...] = (*TABLES, Released)
+"""What an authority's count of changes stands on."""
 CONTENT_OF_LIST = and_(
     col(RevocationListContent.authority_id) == col(RevocationList.authority_id),
     col(RevocationListContent.shard) == col(RevocationList.shard),
@@ -24,15 +28,19 @@ CONTENT_OF_LIST = and_(
 """How a list's row and its bytes belong together."""
 
 
-def listed(authority_id: int) -> tuple[ColumnElement[bool], ColumnElement[bool]]:
+def listed(authority_id: int, table: type[Any] = Revocation) -> tuple[ColumnElement[bool], ColumnElement[bool]]:
     """Which revocations of an authority stand on its lists at present."""
-    return col(Revocation.authority_id) == authority_id, col(Revocation.last_listed).is_(None)
+    return col(table.authority_id) == authority_id, col(table.last_listed).is_(None)
 
 
-def shard_entries(connection: Connection, authority_id: int, shard: int) -> tuple[bytes, int]:
-    """The entries of one shard, encoded, and how many."""
-    query = _ENTRY.where(*listed(authority_id), col(Revocation.shard) == shard).order_by(col(Revocation.serial))
-    return _encode(connection.execute(query))
+def shard_entries(connection: Connection, authority_id: int, shard: int | None) -> tuple[bytes, int]:
+    """The entries of one shard, or of what has none, encoded, and how many."""
+    encoded: list[bytes] = []
+    for table in TABLES:
+        within = col(table.shard).is_(None) if shard is None else col(table.shard) == shard
+        query = _entry(table).where(*listed(authority_id, table), within)
+        encoded += _encode(connection.execute(query.order_by(col(table.serial))))
+    return b"".join(encoded), len(encoded)
 
 
 def complete_entries(connection: Connection, authority_id: int) -> tuple[bytes, int] | None:
@@ -40,7 +48,7 @@ def complete_entries(connection: Connection, authority_id: int) -> tuple[bytes, 
 
     None while a shard is being rebuilt: the complete list has to wait for it.
     """
-    own, count = _encode(connection.execute(_ENTRY.where(*listed(authority_id), col(Revocation.shard).is_(None))))
+    own, count = shard_entries(connection, authority_id, None)
     parts: list[bytes | memoryview] = [own]
     shards = col(RevocationList.authority_id) == authority_id, col(RevocationList.shard) != COMPLETE
     waiting = select(col(RevocationList.shard)).where(*shards, col(RevocationList.due_at) == 0).limit(1)
@@ -55,9 +63,12 @@ def complete_entries(connection: Connection, authority_id: int) -> tuple[bytes, 
 
 
 def entries_after(connection: Connection, authority_id: int, counted: int) -> tuple[bytes, int]:
-    """What was revoked since a list that had counted so many changes: exactly that, whatever any clock said."""
-    query = _ENTRY.where(col(Revocation.authority_id) == authority_id, col(Revocation.change) > counted)
-    return _encode(connection.execute(query.order_by(col(Revocation.change), col(Revocation.serial))))
+    """What was revoked or released since a list that had counted so many changes: all that, whatever any clock said."""
+    encoded: list[bytes] = []
+    for table in CHANGES:
+        query = _entry(table).where(col(table.authority_id) == authority_id, col(table.change) > counted)
+        encoded += _encode(connection.execute(query.order_by(col(table.change), col(table.serial))))
+    return b"".join(encoded), len(encoded)
 
 
 def delta_number(connection: Connection, authority_id: int) -> int:
@@ -66,6 +77,13 @@ def delta_number(connection: Connection, authority_id: int) -> int:
     return connection.execute(query).scalar_one() or 0
 
 
-def _encode(rows: Iterable[Row[str, int, int]]) -> tuple[bytes, int]:
-    encoded = [entry(int(serial, 16), at, reason) for serial, at, reason in rows]
-    return b"".join(encoded), len(encoded)
+def _entry(table: type[Any]) -> Select[Any]:
+    """What an entry says: whose it is, since when, why. What was released says so since it was."""
+    if table is Released:
+        lifted: Any = select(col(Released.serial), col(Released.released_at), literal(REMOVE_FROM_CRL))
+        return lifted  # type: ignore[no-any-return]
+    return select(col(table.serial), col(table.revoked_at), col(table.reason))
+
+
+def _encode(rows: Iterable[Any]) -> list[bytes]:
+    return [entry(int(serial, 16), at, reason) for serial, at, reason in rows]

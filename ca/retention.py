@@ -16,7 +16,7 @@ from ca import clock
 from ca.authority import State
 from ca.installation import Installation
 from ca.ledger import log
-from ca.models import Answer, Authority, Certificate, CertificateName, Revocation
+from ca.models import Answer, Authority, Certificate, CertificateName, Released, Revocation
 from ca.store import Transaction
 
 PAGE = 500
@@ -44,7 +44,7 @@ def prune_certificates(installation: Installation, keep_expired: timedelta, *, p
         rows = tx.execute(candidates).all()
         serials = [row.serial for row in rows]
         if serials:
-            for table in (Answer, CertificateName, Revocation, Certificate):
+            for table in (Answer, CertificateName, Revocation, Released, Certificate):
                 tx.execute(delete(table).where(col(table.serial).in_(serials)))
             log.append(tx, "certificates-pruned", "retention", "system:retention", count=len(serials), before=horizon)
         return len(serials)

@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import insert, select
+from sqlalchemy import delete, insert, or_, select, update
 from sqlmodel import col
 
 from ca import certificates, clock, crl
@@ -20,12 +20,14 @@ from ca.certificates import Query, Stored
 from ca.errors import BadRequest, Conflict, Forbidden
 from ca.installation import Installation
 from ca.ledger import log
-from ca.models import BlockedKey, Certificate, Intent, Revocation
+from ca.models import BlockedKey, Certificate, Intent, Released, Revocation
 from ca.store import Transaction
-from ca.x509.revocation_list import REASONS, RevocationReason
+from ca.x509.revocation_list import HOLD, REASONS, RevocationReason
 
 PAGE = 200
 TRIES = 5
+NOT_FOR_GOOD = or_(col(Revocation.serial).is_(None), col(Revocation.reason) == HOLD)
+"""The condition on what is joined with its revocation, if there is one: it can still be revoked."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +52,7 @@ def parse_reason(text: str) -> RevocationReason:
 def revoke(installation: Installation, caller: Caller, serial: str, reason: RevocationReason) -> Revoked:
     """Revoke one certificate. For key compromise, every other certificate with the same key goes, too."""
     stored = certificates.find(installation.store, serial)
-    _must_be_allowed(installation, caller, stored)
+    must_be_allowed(installation, caller, stored)
     if stored.state == "revoked":
         raise Conflict(f"certificate {stored.serial} is revoked already", code="already-revoked")
     if stored.not_after < clock.timestamp():
@@ -105,7 +107,8 @@ def is_blocked(installation: Installation, spki_sha256: bytes) -> bool:
         return connection.execute(query).first() is not None
 
 
-def _must_be_allowed(installation: Installation, caller: Caller, stored: Stored) -> None:
+def must_be_allowed(installation: Installation, caller: Caller, stored: Stored) -> None:
+    """`Forbidden` unless the caller may revoke this certificate: any, its own, or one that it asked for."""
     if stored.serial in installation.authorities.serials():
         caller.must(Operation.MANAGE_AUTHORITIES)
     elif not caller.may(Operation.REVOKE_ANY):
@@ -152,7 +155,7 @@ def _revoke_all(
     queries = [
         select(col(table.serial), col(table.authority_id), col(table.shard), col(table.not_after))
         .outerjoin(Revocation, col(Revocation.serial) == col(table.serial))
-        .where(col(table.serial).in_(serials), col(table.not_after) >= now, col(Revocation.serial).is_(None))
+        .where(col(table.serial).in_(serials), col(table.not_after) >= now, NOT_FOR_GOOD)
         for table in (Intent, Certificate)
     ]
 
@@ -172,13 +175,34 @@ def _revoke_all(
 def record(
     tx: Transaction, certificates: Sequence[Mapping[str, Any]], by: str, reason: RevocationReason, now: int
 ) -> None:
-    """Write that certificates (rows with serial, authority, shard and end) are revoked, and make their lists due."""
+    """Write that certificates (rows with serial, authority, shard and end) are revoked, and make their lists due.
+
+    What was on hold keeps the date of its hold: X.509 wants it so, and what was signed since is not to be trusted.
+    """
     shards: dict[int, list[int | None]] = {}
     for row in certificates:
         shards.setdefault(row["authority_id"], []).append(row["shard"])
     changes = {authority_id: crl.touch(tx, authority_id, shards[authority_id]) for authority_id in sorted(shards)}
+    serials = [row["serial"] for row in certificates]
+    held = _held(tx, serials)  # after `touch`: nobody holds or releases one of them now
+    if serials:
+        tx.execute(delete(Released).where(col(Released.serial).in_(serials)))
     for row in certificates:
-        kept = {key: row[key] for key in ("serial", "authority_id", "shard", "not_after")}
-        at = {"revoked_at": now, "change": changes[row["authority_id"]]}
-        tx.add(Revocation, {**kept, **at, "reason": int(reason), "revoked_by": by})
-        log.append(tx, "certificate-revoked", row["serial"], by, reason=reason.word, **at)
+        serial, since = row["serial"], held.get(row["serial"])
+        at = {"revoked_at": now if since is None else since, "change": changes[row["authority_id"]]}
+        said = {**at, "reason": int(reason), "revoked_by": by}
+        if since is None:
+            kept = {key: row[key] for key in ("serial", "authority_id", "shard", "not_after")}
+            tx.add(Revocation, {**kept, **said})
+        else:
+            tx.execute(update(Revocation).where(col(Revocation.serial) == serial).values(**said))
+        was = {} if since is None else {"was": "held"}
+        log.append(tx, "certificate-revoked", serial, by, reason=reason.word, **at, **was)
+
+
+def _held(tx: Transaction, serials: Sequence[str]) -> dict[str, int]:
+    """Which of these are on hold, and since when."""
+    query = select(col(Revocation.serial), col(Revocation.revoked_at)).where(
+        col(Revocation.serial).in_(serials), col(Revocation.reason) == HOLD
+    )
+    return {row.serial: row.revoked_at for row in tx.execute(query)} if serials else {}

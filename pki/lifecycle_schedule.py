@@ -14,7 +14,7 @@ from pki.product import Product
 from renewers.answering import acknowledged, links
 from renewers.distribution import canaries, freshness, latency, leaves, probing, publishing
 from renewers.duties import DUTIES
-from renewers.inventory import answering, ending, issued, own
+from renewers.inventory import answering, ending, holds, issued, own
 from renewers.mailing import forgetting, opening
 from renewers.overview import ahead, tallies
 from renewers.renewing import health
@@ -57,6 +57,11 @@ def track_issued(product: Product) -> None:
 def track_own(product: Product) -> None:
     """Track our own authorities, their CRLs and the trust bundle."""
     own.catch_up(product.lifecycle)
+
+
+def watch_holds(product: Product) -> None:
+    """Say what our CA has on hold, for as long as it lasts."""
+    holds.watch(product.lifecycle)
 
 
 def watch_lead_time(product: Product) -> None:
@@ -177,6 +182,7 @@ LIFECYCLE_BEATS = (
     Beat("settle-answering", 5, settle_answering),
     Beat("keep-figures", tallies.EVERY, KeepFigures()),
     Beat("track-own", 60, track_own),
+    Beat("watch-holds", 15, watch_holds),
     Beat("rotate-due", 60, rotate_due),
     Beat("check-issuers", 600, check_issuers),
     Beat("report-month", 600, report_month),

@@ -16,8 +16,9 @@ from sqlmodel import SQLModel, col
 
 from ca import certificates, clock
 from ca.certificates import Stored
-from ca.ledger import rows
+from ca.ledger import revocations, rows
 from ca.ledger.checkpoint import Head, Verifier
+from ca.ledger.revocations import Revocations
 from ca.ledger.verify import Entry, Progress, Report, verify_tree
 from ca.models import (
     ApiToken,
@@ -25,7 +26,6 @@ from ca.models import (
     BlockedKey,
     Certificate,
     CrossCertificate,
-    Intent,
     LedgerEntry,
     Revocation,
 )
@@ -60,14 +60,15 @@ class _Tables:
         self._report = report
         self._pruned_before = self._horizon()
         self._issued = 0
-        self._revoked = 0
+        self._revocations = Revocations(store, report, self._pruned_before)
         self._crossed: set[str] = set()
         self._states: dict[str, tuple[int | None, str]] = {}
         self._tokens_revoked: dict[str, tuple[int | None, object]] = {}
         self._checks: dict[str, Callable[[Sequence[Entry]], None]] = {
             "certificate-issued": self._compare_issued,
             "issuance-abandoned": self._compare_abandoned,
-            "certificate-revoked": self._compare_revoked,
+            revocations.REVOKED: self._revocations.compare,
+            revocations.UNRECORDED: self._revocations.compare_unrecorded,
             "authority-created": self._compare_authorities,
             "authority-cross-certified": self._compare_crosses,
             "token-created": self._compare_tokens,
@@ -77,7 +78,9 @@ class _Tables:
     def compare(self, batch: Sequence[Entry]) -> None:
         by_action: dict[str, list[Entry]] = {}
         for entry in batch:
-            by_action.setdefault(str(entry.body.get("action")), []).append(entry)
+            action = str(entry.body.get("action"))
+            kept = revocations.REVOKED if action in revocations.HISTORY else action
+            by_action.setdefault(kept, []).append(entry)
             if "state" in entry.body and str(entry.body["action"]).startswith("authority-"):
                 self._states[entry.subject] = (entry.position, str(entry.body["state"]))
             if entry.body.get("action") == "token-revoked":
@@ -93,7 +96,7 @@ class _Tables:
                 self._changed(position, f"authority {name} is {row.state}, the ledger says {state}")
         self._finish_tokens()
         self._finish_keys()
-        self._finish_revocations()
+        self._revocations.finish()
         self._find_unrecorded()
 
     def _compare_issued(self, entries: Sequence[Entry]) -> None:
@@ -121,24 +124,6 @@ class _Tables:
         """A certificate is not there: lost, unless it may have been pruned."""
         if int(entry.body.get("not_after", 0)) >= self._pruned_before:
             self._report.add("lost", message, entry.position)
-
-    def _compare_revoked(self, entries: Sequence[Entry]) -> None:
-        subjects = [entry.subject for entry in entries]
-        revocations = self._rows(Revocation, Revocation.serial, subjects)
-        columns = ("serial", "authority_id", "shard", "not_after")
-        stored: dict[str, Any] = {}
-        with self._store.read() as connection:
-            for table in (Intent, Certificate):
-                query = select(*(col(getattr(table, name)) for name in columns)).where(col(table.serial).in_(subjects))
-                stored |= {row["serial"]: row for row in connection.execute(query).mappings()}
-        for entry in entries:
-            row = revocations.get(entry.subject)
-            if row is not None:
-                self._revoked += 1
-                if wrong := rows.wrong_in_revocation(row, entry, stored.get(entry.subject)):
-                    self._changed(entry.position, f"the revocation of {entry.subject} was changed{_in(wrong)}")
-            elif entry.subject in stored:
-                self._report.add("lost", f"the revocation of {entry.subject} was taken back", entry.position)
 
     def _compare_authorities(self, entries: Sequence[Entry]) -> None:
         found = self._rows(Authority, Authority.name, [entry.subject for entry in entries])
@@ -211,14 +196,6 @@ class _Tables:
                 if key.hex() not in known:
                     self._report.add("added", f"the block on key {key.hex()[:16]}... is in no ledger entry")
 
-    def _finish_revocations(self) -> None:
-        """Nothing left the lists before its certificate had expired: a CRL's number is never below its time."""
-        left = col(Revocation.last_listed)
-        early = select(col(Revocation.serial)).where(left <= col(Revocation.not_after)).limit(10)
-        with self._store.read() as connection:
-            for (serial,) in connection.execute(early):
-                self._report.add("changed", f"certificate {serial} was taken off the CRLs before it expired")
-
     def _find_unrecorded(self) -> None:
         """Rows that no entry speaks of: issued, revoked or granted behind the ledger's back."""
         signed = col(Certificate.signature).is_not(None)
@@ -230,11 +207,9 @@ class _Tables:
         self._unrecorded("token", select(col(ApiToken.id)).where(~_spoken_of(ApiToken.id)))
         with self._store.read() as connection:
             issued = connection.execute(select(func.count()).select_from(Certificate).where(signed)).scalar_one()
-            revoked = connection.execute(select(func.count()).select_from(Revocation)).scalar_one()
         if self._report.is_sound and issued != self._issued:
             self._report.add("added", f"{issued} certificates are stored, the ledger has issued {self._issued} of them")
-        if self._report.is_sound and revoked != self._revoked:
-            self._report.add("added", f"{revoked} revocations are stored, the ledger knows {self._revoked} of them")
+        self._revocations.count()
 
     def _unrecorded(self, what: str, query: Any) -> None:
         with self._store.read() as connection:

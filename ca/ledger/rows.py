@@ -15,10 +15,11 @@ from cryptography import x509
 
 from ca.certificates import Stored, display_name
 from ca.ledger.verify import Entry
-from ca.models import ApiToken, Authority, BlockedKey, CrossCertificate, Revocation
+from ca.models import ApiToken, Authority, BlockedKey, CrossCertificate, Released, Revocation, UnrecordedRevocation
 from ca.x509.certificate import algorithm_of, fingerprint, preview, serial_text, spki_of
-from ca.x509.revocation_list import REASONS
+from ca.x509.revocation_list import RevocationReason
 
+_REASONS = {reason.word: reason for reason in RevocationReason}
 _SHARD = re.compile(r"/crl/[^/]+/(\d+)\.crl")
 
 
@@ -51,11 +52,37 @@ def wrong_in_revocation(row: Revocation, entry: Entry, certificate: Any) -> list
     wrong = _differing(
         {"revoked_at": row.revoked_at, "change": row.change, "reason": row.reason, "revoked_by": row.revoked_by},
         _said(entry, "revoked_at", "change")
-        | {"reason": REASONS.get(str(entry.body.get("reason"))), "revoked_by": entry.body.get("by")},
+        | {"reason": _REASONS.get(str(entry.body.get("reason"))), "revoked_by": entry.body.get("by")},
     )
     if certificate is not None:
         wrong += [name for name in ("authority_id", "shard", "not_after") if getattr(row, name) != certificate[name]]
     return wrong
+
+
+def wrong_in_release(row: Released, entry: Entry, certificate: Any) -> list[str]:
+    """A release against its entry and, where it is still stored, its certificate's row."""
+    names = ("held_at", "released_at", "change")
+    wrong = _differing(
+        {**{name: getattr(row, name) for name in names}, "released_by": row.released_by},
+        _said(entry, *names) | {"released_by": entry.body.get("by")},
+    )
+    if certificate is not None and row.authority_id != certificate["authority_id"]:
+        wrong.append("authority_id")
+    return wrong
+
+
+def wrong_in_unrecorded(row: UnrecordedRevocation, entry: Entry) -> list[str]:
+    """The revocation of a certificate that we do not know against its entry, and against that very certificate."""
+    names = ("revoked_at", "change", "shard", "not_after")
+    parsed = x509.load_der_x509_certificate(row.certificate)
+    ends = int(parsed.not_valid_after_utc.timestamp())
+    found = {name: getattr(row, name) for name in names}
+    return _differing(
+        found | {"certificate": fingerprint(row.certificate), "reason": row.reason, "revoked_by": row.revoked_by},
+        _said(entry, *names)
+        | {"certificate": entry.body.get("sha256"), "revoked_by": entry.body.get("by")}
+        | {"reason": _REASONS.get(str(entry.body.get("reason"))), "not_after": ends},
+    )
 
 
 def wrong_in_authority(row: Authority, entry: Entry) -> list[str]:

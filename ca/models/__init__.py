@@ -23,6 +23,7 @@ from ca.models.issuing import (
     RevocationListContent,
 )
 from ca.models.proving import LedgerTile
+from ca.models.revoking import Released, UnrecordedRevocation
 from ca.models.signing_in import BrowserSession, SignInLink
 
 __all__ = [
@@ -42,8 +43,10 @@ __all__ = [
     "LedgerHead",
     "LedgerTile",
     "ProfileVersion",
+    "Released",
     "Revocation",
     "RevocationList",
     "RevocationListContent",
     "SignInLink",
+    "UnrecordedRevocation",
 ]

@@ -71,6 +71,7 @@ class Certificate(SQLModel, table=True):
     __table_args__ = (
         Index("certificate_spki_sha256", "spki_sha256"),
         Index("certificate_not_after", "not_after"),
+        Index("certificate_profile", "profile", "id"),  # the few that sign answers and manifests, among a million
     )
 
     id: int | None = Field(default=None, sa_column=_identity())
@@ -111,6 +112,7 @@ class Revocation(SQLModel, table=True):
             postgresql_where=text("last_listed IS NULL"),
         ),
         Index("revocation_change", "authority_id", "change"),
+        Index("revocation_held", "serial", sqlite_where=text("reason = 6"), postgresql_where=text("reason = 6")),
     )
 
     serial: str = Field(sa_type=Text, primary_key=True)

@@ -20,8 +20,8 @@ from sqlmodel import col
 from ca import clock
 from ca.errors import BadRequest, CertwrightError, Unavailable
 from ca.installation import Installation
-from ca.listing import COMPLETE
-from ca.models import Authority, Certificate, Revocation, RevocationList
+from ca.listing import CHANGES, COMPLETE, TABLES
+from ca.models import Authority, Certificate, RevocationList
 from ca.ocsp import encoding
 from ca.ocsp.asked import Asked, CertId, plain_request, read_request
 from ca.ocsp.issuers import Issuers
@@ -127,9 +127,9 @@ class Responder:
             with self._installation.store.read(snapshot=True) as connection:
                 counts = {row.authority_id: row.changes for row in connection.execute(_COUNTS)}
                 changed = {id_: self._seen.get(id_, -1) for id_ in counts if counts[id_] != self._seen.get(id_)}
-                revoked = {id_: _revoked_after(connection, id_, seen) for id_, seen in changed.items() if seen >= 0}
+                fresh = {id_: _changed_after(connection, id_, seen) for id_, seen in changed.items() if seen >= 0}
             with self._lock:
-                for id_, serials in revoked.items():
+                for id_, serials in fresh.items():
                     self._forget(id_, serials, is_back=counts[id_] < self._seen[id_])
                 self._seen = counts
             self._fresh_until = started + FRESH_FOR
@@ -188,11 +188,13 @@ class Responder:
         return answer
 
 
-def _revoked_after(connection: Connection, authority_id: int, change: int) -> set[str]:
-    query = select(col(Revocation.serial)).where(
-        col(Revocation.authority_id) == authority_id, col(Revocation.change) > change
-    )
-    return set(connection.execute(query.limit(MOST_CHANGES + 1)).scalars())
+def _changed_after(connection: Connection, authority_id: int, change: int) -> set[str]:
+    """What was revoked, held or released since."""
+    found: set[str] = set()
+    for table in CHANGES:
+        since = col(table.authority_id) == authority_id, col(table.change) > change
+        found.update(connection.execute(select(col(table.serial)).where(*since).limit(MOST_CHANGES + 1)).scalars())
+    return found
 
 
 def _state(connection: Connection, authority_id: int, serial: int) -> tuple[int, int] | bool:
@@ -200,11 +202,12 @@ def _state(connection: Connection, authority_id: int, serial: int) -> tuple[int,
     if serial <= 0:
         return False
     text = serial_text(serial)
-    revoked = select(col(Revocation.revoked_at), col(Revocation.reason)).where(
-        col(Revocation.serial) == text, col(Revocation.authority_id) == authority_id
-    )
-    if (row := connection.execute(revoked).first()) is not None:
-        return row.revoked_at, row.reason
+    for table in TABLES:
+        revoked = select(col(table.revoked_at), col(table.reason)).where(
+            col(table.serial) == text, col(table.authority_id) == authority_id
+        )
+        if (row := connection.execute(revoked).first()) is not None:
+            return row.revoked_at, row.reason
     issued = select(col(Certificate.id)).where(
         col(Certificate.serial) == text,
         col(Certificate.authority_id) == authority_id,

@@ -20,7 +20,7 @@ _REASON_CODE = der.oid("2.5.29.21")
 
 
 class RevocationReason(IntEnum):
-    """CRLReason, RFC 5280 section 5.3.1, as far as a certificate can be revoked for good."""
+    """CRLReason, RFC 5280 section 5.3.1, as far as it says that a certificate is not to be accepted."""
 
     UNSPECIFIED = 0
     KEY_COMPROMISE = 1
@@ -28,6 +28,8 @@ class RevocationReason(IntEnum):
     AFFILIATION_CHANGED = 3
     SUPERSEDED = 4
     CESSATION_OF_OPERATION = 5
+    CERTIFICATE_HOLD = 6
+    """Not for good: `ca/holding.py` puts a certificate on hold and releases it."""
     PRIVILEGE_WITHDRAWN = 9
 
     @property
@@ -36,7 +38,11 @@ class RevocationReason(IntEnum):
         return self.name.lower().replace("_", "-")
 
 
-REASONS = {reason.word: reason for reason in RevocationReason}
+HOLD = RevocationReason.CERTIFICATE_HOLD
+REMOVE_FROM_CRL = 8
+"""What a delta says of a certificate that was released; it stands on no other list (RFC 5280 section 5.3.1)."""
+REASONS = {reason.word: reason for reason in RevocationReason if reason is not HOLD}
+"""The reasons for which a certificate is revoked for good."""
 
 
 def _reason_extension(reason: int) -> bytes:
@@ -44,7 +50,7 @@ def _reason_extension(reason: int) -> bytes:
 
 
 _REASON_EXTENSIONS: dict[int, bytes] = {
-    int(reason): _reason_extension(reason) if reason else b"" for reason in RevocationReason
+    int(reason): _reason_extension(reason) if reason else b"" for reason in (*RevocationReason, REMOVE_FROM_CRL)
 }
 
 

@@ -17,6 +17,7 @@ from pki.cli import (
     bundle_streams,
     ca,
     cert,
+    cert_revoking,
     consumer,
     consumer_plan,
     demo,
@@ -68,6 +69,9 @@ app.command("demo")(demo.demo)
 app.command("init")(init.init)
 app.command("serve")(serve.serve)
 ca.app.command("rotate")(rotate.rotate)
+cert.app.command("revoke")(cert_revoking.revoke)
+cert.app.command("hold")(cert_revoking.hold)
+cert.app.command("release")(cert_revoking.release)
 app.add_typer(ca.app, name="ca", rich_help_panel=CA)
 app.add_typer(rotation.app, name="rotation", rich_help_panel=CA)
 app.add_typer(profile.app, name="profile", rich_help_panel=CA)

@@ -1,4 +1,4 @@
-"""`certwright cert`: issue, sign, renew, revoke, list, show. Private keys are made here, on the user's machine."""
+"""`certwright cert`: issue, sign, renew, list, show. Private keys are made here, on the user's machine."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from pki.cli.options import Force, Json, Yes
+from pki.cli.options import Force, Json
 from pki.client.where import where
 
 if TYPE_CHECKING:
     from ca.keys.algorithms import PrivateKey
 
-app = typer.Typer(help="Certificates: issue, sign, renew, revoke, list, show.", no_args_is_help=True)
+app = typer.Typer(help="Certificates: issue, sign, renew, hold, release, revoke, list, show.", no_args_is_help=True)
 
 Serial = Annotated[str, typer.Argument(help="Serial number, hex; or a certificate file, PEM.")]
 Profile = Annotated[str, typer.Option("--profile", "-p", help="Profile: certwright profile list")]
@@ -110,51 +110,12 @@ def renew(
     _report(issued, list(targets.values()), as_json=json)
 
 
-@app.command()
-def revoke(
-    serial: Annotated[str | None, typer.Argument(help="Serial number, hex; or a certificate file, PEM.")] = None,
-    reason: Annotated[str, typer.Option(help="key-compromise, superseded, cessation-of-operation ...")] = "unspecified",
-    key: Annotated[str | None, typer.Option(help="Everything with this public key: SHA-256, or a PEM file.")] = None,
-    name: Annotated[str | None, typer.Option(help="Everything with this name.")] = None,
-    profile: Annotated[str | None, typer.Option(help="Everything of this profile.")] = None,
-    authority: Annotated[str | None, typer.Option(help="Everything that this authority has signed.")] = None,
-    requested_by: Annotated[str | None, typer.Option(help="Everything that this caller has asked for.")] = None,
-    yes: Yes = False,
-    json: Json = False,
-) -> None:
-    """Revoke one certificate, all with a key, or all that a filter finds. The CRLs follow within seconds."""
-    from pki.cli.material import key_hash, serial_of
-    from pki.cli.output import ask, counted, print_json, say
-    from pki.client.rest import connect, named
-
-    wanted = {"name": name, "profile": profile, "authority": authority, "requested_by": requested_by}
-    chosen = {field: value for field, value in wanted.items() if value is not None}
-    if (serial is not None) + (key is not None) + bool(chosen) != 1:
-        raise typer.BadParameter("say exactly one of: a serial number, --key, or a filter")
-    with connect() as client:
-        if serial is not None:
-            done = client.post(f"{named('/certificates', serial_of(serial))}/revoke", {"reason": reason})
-        elif key is not None:
-            ask(f"the key {key} will be blocked for ever and all that carries it revoked: go on?", yes=yes)
-            done = client.post("/certificates/revocations", {"reason": reason, "key": key_hash(key)})
-        else:
-            body: dict[str, Any] = {"reason": reason, "filter": chosen}
-            found = client.post("/certificates/revocations", {**body, "dry_run": True})
-            ask(f"{counted(len(found['serials']), 'certificate')} will be revoked: go on?", yes=yes)
-            done = client.post("/certificates/revocations", body)
-    if json:
-        print_json(done)
-    else:
-        blocked = ", and the key is blocked for ever" if done["key_blocked"] else ""
-        say(f"revoked {counted(len(done['serials']), 'certificate')}{blocked}")
-
-
 @app.command("list")
 def listing(
     name: Annotated[str | None, typer.Option(help="With this name.")] = None,
     profile: Annotated[str | None, typer.Option(help="Of this profile.")] = None,
     authority: Annotated[str | None, typer.Option(help="Signed by this authority.")] = None,
-    state: Annotated[str | None, typer.Option(help="valid, revoked, expired or abandoned.")] = None,
+    state: Annotated[str | None, typer.Option(help="valid, held, revoked, expired or abandoned.")] = None,
     requested_by: Annotated[str | None, typer.Option(help="Asked for by this caller.")] = None,
     expires_within: Annotated[str | None, typer.Option(help="Ends within this time, soonest first: 7d")] = None,
     limit: Annotated[int, typer.Option(help="How many; 0 for all.", min=0)] = 50,

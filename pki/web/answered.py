@@ -83,6 +83,14 @@ class RevokedView(BaseModel):
     dry_run: bool = False
 
 
+class HeldView(BaseModel):
+    """A certificate that was put on hold, or released."""
+
+    serial: str
+    held_at: str
+    released_at: str | None
+
+
 class AuthorityView(BaseModel):
     """A CA."""
 

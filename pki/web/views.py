@@ -13,6 +13,7 @@ from ca.access import Caller, allowed
 from ca.authority import PublicUrls
 from ca.certificates import Stored
 from ca.crl import COMPLETE, Status, overdue
+from ca.holding import Held
 from ca.issuance import Issued
 from ca.keys.algorithms import key_type_of
 from ca.models import ApiToken, Authority, BrowserSession
@@ -29,6 +30,7 @@ from pki.web.answered import (
     CertificateView,
     CrlView,
     DangerView,
+    HeldView,
     IssuedCertificate,
     ProfileView,
     RevokedView,
@@ -96,6 +98,12 @@ def revoked_view(revoked: Revoked, *, dry_run: bool = False) -> RevokedView:
         key_blocked=revoked.key_blocked,
         dry_run=dry_run,
     )
+
+
+def held_view(held: Held) -> HeldView:
+    """What a hold or its release did."""
+    released = None if held.released_at is None else moment(held.released_at)
+    return HeldView(serial=held.serial, held_at=moment(held.held_at), released_at=released)
 
 
 def authority_view(row: Authority, parent: Authority | None) -> AuthorityView:

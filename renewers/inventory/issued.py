@@ -15,6 +15,7 @@ from typing import Any
 from sqlalchemy import Connection, Select, func, select, update
 from sqlmodel import col
 
+from ca import certificates
 from ca.models import Certificate, Fact, LedgerEntry, Revocation
 from ca.ocsp.signer import CALLER as OCSP
 from ca.store import Store, Transaction
@@ -124,7 +125,7 @@ def _serials(rows: Iterable[Any], actions: Collection[str]) -> list[str]:
 def _certificates(connection: Connection, serials: Collection[str]) -> Sequence[Any]:
     if not serials:
         return ()
-    query: Select[Any] = select(*_SIGNED).outerjoin(Revocation, col(Revocation.serial) == col(Certificate.serial))
+    query: Select[Any] = select(*_SIGNED).outerjoin(Revocation, certificates.is_revoked_for_good(Certificate.serial))
     return connection.execute(query.where(col(Certificate.serial).in_(serials))).all()
 
 

@@ -18,6 +18,7 @@ from ca.certificates import names_of
 from ca.errors import BadRequest
 from ca.models import Authority, Certificate, Revocation
 from ca.x509.certificate import algorithm_of, preview
+from ca.x509.revocation_list import HOLD
 from renewers.lifecycle import Lifecycle
 from renewers.models import Tracked, TrackedName
 from renewers.overview import tallies, typed
@@ -44,6 +45,8 @@ class Issued:
     not_after: int
     renews: str | None
     revoked_at: int | None
+    is_held: bool
+    """Whether it is on hold, and not revoked for good."""
     tracked_id: int | None
 
 
@@ -119,8 +122,10 @@ def _issued(connection: Connection, rows: Sequence[Any]) -> list[Issued]:
     """With their names, their state and their places in the inventory."""
     serials = [row.serial for row in rows]
     authorities = {row.id: row.name for row in connection.execute(select(col(Authority.id), col(Authority.name)))}
-    gone = select(col(Revocation.serial), col(Revocation.revoked_at)).where(col(Revocation.serial).in_(serials))
-    revoked = {row.serial: row.revoked_at for row in connection.execute(gone)}
+    columns = (col(Revocation.serial), col(Revocation.revoked_at), col(Revocation.reason))
+    gone = connection.execute(select(*columns).where(col(Revocation.serial).in_(serials))).all()
+    revoked = {row.serial: row.revoked_at for row in gone}
+    held = {row.serial for row in gone if row.reason == HOLD}
     known = select(col(Tracked.id), col(Tracked.serial), col(Tracked.spki_sha256))
     here = connection.execute(known.where(col(Tracked.serial).in_(serials))).all()
     tracked = {(row.serial, row.spki_sha256): row.id for row in here}
@@ -129,7 +134,7 @@ def _issued(connection: Connection, rows: Sequence[Any]) -> list[Issued]:
         Issued(
             *(row.id, row.serial, names.get(row.serial, ()), row.subject, row.profile),
             *(authorities.get(row.authority_id, "?"), row.requested_by, row.recorded_at, row.not_before, row.not_after),
-            *(row.renews, revoked.get(row.serial), tracked.get((row.serial, row.spki_sha256))),
+            *(row.renews, revoked.get(row.serial), row.serial in held, tracked.get((row.serial, row.spki_sha256))),
         )
         for row in rows
     ]

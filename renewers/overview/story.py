@@ -17,7 +17,7 @@ from sqlmodel import col
 
 from ca.access import Caller, Operation
 from ca.models import Certificate, LedgerEntry, Revocation
-from ca.x509.revocation_list import RevocationReason
+from ca.x509.revocation_list import HOLD, RevocationReason
 from renewers.answering import acknowledged
 from renewers.inventory import search
 from renewers.inventory.joining import ISSUED
@@ -66,6 +66,13 @@ class Origin:
     position: int | None
     revoked_at: int | None = None
     revoked_because: str = ""
+
+    @property
+    def standing(self) -> str:
+        """`valid`, `held`, or empty for what is revoked for good."""
+        if self.revoked_at is None:
+            return "valid"
+        return "held" if self.revoked_because == HOLD.word else ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,7 +127,7 @@ def _origin(connection: Connection, row: Tracked) -> Origin | None:
     asked = (found.requested_by, found.profile, found.serial, found.authority_id)
     if gone is None:
         return Origin(*asked, position)
-    return Origin(*asked, position, gone.revoked_at, RevocationReason(gone.reason).name.lower().replace("_", "-"))
+    return Origin(*asked, position, gone.revoked_at, RevocationReason(gone.reason).word)
 
 
 def _recorded(row: Tracked, origin: Origin | None) -> Iterator[Moment]:
@@ -137,7 +144,9 @@ def _recorded(row: Tracked, origin: Origin | None) -> Iterator[Moment]:
         text = f"Asked for by {origin.requested_by} under the profile {origin.profile}"
         yield Moment(max(row.not_before, 0), "issued", text, detail=f"serial number {origin.serial}")
         if origin.revoked_at is not None:
-            yield Moment(origin.revoked_at, "revoked", f"Revoked: {origin.revoked_because}", "revoked")
+            is_held = origin.standing == "held"
+            said, tone = ("Put on hold", "held") if is_held else (f"Revoked: {origin.revoked_because}", "revoked")
+            yield Moment(origin.revoked_at, tone, said, tone)
 
 
 def _events(connection: Connection, subjects: Sequence[str]) -> Iterator[Moment]:
@@ -235,6 +244,7 @@ def _alarms(connection: Connection, row: Tracked, lineage: Lineage | None) -> It
 KINDS = (
     *("expiring", "expired-still-served", "replaced-still-served", "renewal-failing", "renewal-stopped"),
     *("renewal-urged", "delivery-failing", "endpoint-unreachable", "endpoint-not-the-issued", "ownership-refused"),
+    *("certificate-held",),
 )
 """The alarms that may be about one certificate: with them, the key of the table leads to its rows."""
 

@@ -19,6 +19,7 @@ from ca import clock
 from ca.models import Certificate, Revocation
 from ca.store import Store
 from ca.store.lease import leased
+from ca.x509.revocation_list import HOLD
 from renewers.inventory.facts import CERTIFICATE
 from renewers.lifecycle import Lifecycle
 from renewers.models import Endpoint, Lineage, Tracked
@@ -163,7 +164,8 @@ def _profiles(store: Store) -> Mapping[str, Any]:
     sums = {
         "issued": func.count(),
         "valid": func.sum(in_force),
-        "revoked": func.count(col(Revocation.serial)),
+        "revoked": func.sum(case((col(Revocation.reason) != HOLD, 1), else_=0)),
+        "held": func.sum(case((col(Revocation.reason) == HOLD, 1), else_=0)),
         "ends_today": func.sum(case((col(Certificate.not_after) < now + DAY, in_force), else_=0)),
         "ends_this_week": func.sum(case((col(Certificate.not_after) < now + 7 * DAY, in_force), else_=0)),
         "today": func.sum(case((col(Certificate.recorded_at) > now - DAY, 1), else_=0)),

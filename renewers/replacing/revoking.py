@@ -19,6 +19,7 @@ from ca.models import Certificate, Revocation
 from ca.store import Transaction
 from ca.store.commit import StaleChange
 from ca.x509.certificate import algorithm_of, assemble
+from ca.x509.revocation_list import HOLD
 from renewers import work
 from renewers.inventory.facts import fingerprint_identity
 from renewers.lifecycle import Lifecycle
@@ -82,7 +83,8 @@ def _revoke_in(lifecycle: Lifecycle, claim: Claim, replacing: Underway, state: s
 def _write(tx: Transaction, claim: Claim, replacing: Underway, ours: Sequence[Any], foreign: Sequence[Any]) -> int:
     work.check(tx, claim)
     serials = [row.serial for row in ours]
-    gone = set(tx.execute(select(col(Revocation.serial)).where(col(Revocation.serial).in_(serials))).scalars())
+    query = select(col(Revocation.serial)).where(col(Revocation.serial).in_(serials), col(Revocation.reason) != HOLD)
+    gone = set(tx.execute(query).scalars())
     left = [row for row in ours if row.serial not in gone and row.not_after >= clock.timestamp()]
     kept = ("serial", "authority_id", "shard", "not_after")
     certificates = [{name: row._mapping[name] for name in kept} for row in left]

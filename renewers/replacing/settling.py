@@ -15,7 +15,7 @@ from sqlalchemy import Select, Text, and_, bindparam, cast, or_, select, update
 from sqlalchemy.orm import aliased
 from sqlmodel import col
 
-from ca import clock
+from ca import certificates, clock
 from ca.models import Revocation
 from ca.store import Transaction
 from renewers import work
@@ -124,7 +124,7 @@ def _over(replacing: Underway) -> Select[Any]:
     """What has come to its end by itself."""
     states = (RENEWING, REPLACED, *((VERIFIED,) if replacing.revokes else ()))
     query = _items(col(Tracked.not_after), col(Tracked.stage), col(Revocation.revoked_by), states=states)
-    query = query.outerjoin(Revocation, col(Revocation.serial) == col(Tracked.serial))
+    query = query.outerjoin(Revocation, certificates.is_revoked_for_good(Tracked.serial))
     expired = col(Tracked.not_after) < clock.timestamp()
     return query.where(or_(expired, col(Tracked.stage) == OVER, col(Revocation.serial).is_not(None)))
 

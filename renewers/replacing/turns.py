@@ -14,7 +14,7 @@ from typing import Any
 from sqlalchemy import bindparam, select, update
 from sqlmodel import col
 
-from ca import clock, revocation
+from ca import certificates, clock, revocation
 from ca.models import Revocation
 from ca.store import Transaction
 from ca.x509.revocation_list import RevocationReason
@@ -47,7 +47,7 @@ NEXT: Any = (
     )
     .join(Tracked, col(Tracked.id) == col(ReplacementItem.tracked_id))
     .outerjoin(Lineage, col(Lineage.id) == col(ReplacementItem.lineage_id))
-    .outerjoin(Revocation, col(Revocation.serial) == col(Tracked.serial))
+    .outerjoin(Revocation, certificates.is_revoked_for_good(Tracked.serial))
     .where(col(ReplacementItem.replacement_id) == bindparam("of"), col(ReplacementItem.state) == WAITING)
 )
 _OURS = NEXT.where(col(ReplacementItem.place) < OTHERS).order_by(

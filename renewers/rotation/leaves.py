@@ -20,7 +20,7 @@ from sqlalchemy import ColumnElement, Connection, Select, and_, func, or_, selec
 from sqlalchemy.orm import aliased
 from sqlmodel import col
 
-from ca import clock
+from ca import certificates, clock
 from ca.models import Authority, Certificate, Fact, LedgerEntry, Revocation
 from ca.publication.signer import CALLER as SIGNER
 from renewers.distribution.leaves import PROBER
@@ -74,7 +74,7 @@ def joined(*columns: Any) -> Select[Any]:
         .select_from(Tracked)
         .outerjoin(Lineage, col(Lineage.id) == col(Tracked.lineage_id))
         .outerjoin(Certificate, col(Certificate.serial) == col(Tracked.serial))
-        .outerjoin(Revocation, col(Revocation.serial) == col(Tracked.serial))
+        .outerjoin(Revocation, certificates.is_revoked_for_good(Tracked.serial))
     )
 
 

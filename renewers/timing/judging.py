@@ -56,6 +56,8 @@ class Circumstances:
     renewal: Any | None = None
     """The row of the work that renews its lineage."""
     measured_p99: int | None = None
+    held_since: int | None = None
+    """Since when our CA has it on hold."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,6 +150,9 @@ def _still_served(row: Any, found: Circumstances) -> Trouble:
 def _who(row: Any, found: Circumstances, marks: Milestones) -> tuple[str, str]:
     """Who is to replace it and how that goes, and what to do."""
     kind, mode = deadlines.kind_of(row), deadlines.mode_of(found.lineage)
+    if found.held_since is not None:
+        who = f"it is on hold since {_date(found.held_since)}, and is not renewed until that is over"
+        return who, f"certwright cert release {row.serial}, or certwright cert revoke it for good"
     if kind in lead_time.AUTHORITIES:
         return "its successor has to be prepared", "certwright ca create, then certwright ca activate"
     if kind != CERTIFICATE:

@@ -16,7 +16,7 @@ from sqlmodel import col
 from ca import clock
 from ca.ledger import log
 from ca.store import Transaction
-from renewers.inventory import answering
+from renewers.inventory import answering, holds
 from renewers.inventory.ownership import owners_of
 from renewers.lifecycle import Lifecycle
 from renewers.mailing import crossings, thresholds
@@ -151,6 +151,7 @@ class _Surroundings:
         self._renewals = _renewals(connection, [row for row in self._lineages.values() if row.mode == "renewed"])
         self._endpoints = _endpoints(connection, [row.id for row in rows])
         self._owners = owners_of(connection, rows)
+        self._held = holds.since(connection, rows)
         self._fresh_from = now - FRESH
 
     def of(self, row: Any, lead_times: _LeadTimes) -> Circumstances:
@@ -165,6 +166,7 @@ class _Surroundings:
             places=tuple(endpoint.place for endpoint in endpoints if endpoint.last_seen >= self._fresh_from),
             renewal=None if lineage is None else self._renewals.get(str(lineage.id)),
             measured_p99=lead_times.of(lineage),
+            held_since=self._held.get(row.id),
         )
 
 

@@ -17,7 +17,7 @@ from ca.founding import Plan
 from ca.installation import Installation
 from ca.issuance import Issued
 from ca.keys.algorithms import KeyType
-from ca.models import RevocationList
+from ca.models import Revocation, RevocationList
 from ca.store import Store
 from ca.x509.revocation_list import RevocationReason
 from tests import rig
@@ -59,7 +59,7 @@ def test_a_revoked_certificate_is_on_the_list_that_it_names(installation: Instal
         assert point.critical
         assert [name.value for name in point.value.full_name or ()] == [f"{rig.PUBLIC_URL}/crl/issuing-1/{shard}.crl"]
         assert listed(installation, shard=shard) == {one.serial for one in issued if shard_of(one) == shard}
-        from_table = {row.serial for row in rows(installation.store, crl.Revocation, shard=shard)}
+        from_table = {row.serial for row in rows(installation.store, Revocation, shard=shard)}
         assert from_table == listed(installation, shard=shard)
 
 

@@ -1,4 +1,4 @@
-"""Certificates: issue, renew, revoke, list, show."""
+"""Certificates: issue, renew, hold and release, revoke, list, show."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Annotated
 from fastapi import APIRouter, Header, Query, Request
 from starlette.responses import Response
 
-from ca import certificates, enrolment, revocation
+from ca import certificates, enrolment, holding, revocation
 from ca.access import Operation
 from ca.certificates import Query as Filter
 from ca.enrolment import Decision, Wish
@@ -15,14 +15,14 @@ from ca.errors import BadRequest
 from ca.issuance import aissue
 from ca.x509.request import read_request
 from pki.product import Product
-from pki.web.answered import CertificatePage, CertificateView, IssuedCertificate, RevokedView
+from pki.web.answered import CertificatePage, CertificateView, HeldView, IssuedCertificate, RevokedView
 from pki.web.asked import PLAIN, IssueRequest, RenewRequest, RevokeManyRequest, RevokeRequest
 from pki.web.context import CallerDep, ProductDep, identity_of, product_of, read_duration, read_names, read_subject
 from pki.web.described import Responses
 from pki.web.direct import DirectRoute
 from pki.web.gate import caller_of
 from pki.web.readable import find_readable
-from pki.web.views import certificate_view, issued_certificate, revoked_view
+from pki.web.views import certificate_view, held_view, issued_certificate, revoked_view
 
 router = APIRouter(prefix="/certificates", tags=["certificates"])
 hot = APIRouter(prefix="/certificates", tags=["certificates"], route_class=DirectRoute)
@@ -127,6 +127,25 @@ def revoke(product: ProductDep, caller: CallerDep, request: Request, serial: str
     find_readable(product, caller, serial)
     revoked = revocation.revoke(product.installation, caller, serial, reason)
     return _done(product, request, revoked_view(revoked))
+
+
+@router.post("/{serial}/hold", summary="Put a certificate on hold")
+def hold(product: ProductDep, caller: CallerDep, request: Request, serial: str) -> HeldView:
+    """Revoke it until it is released: CRLs and OCSP say certificateHold, and it opens nothing here."""
+    find_readable(product, caller, serial)
+    held = held_view(holding.hold(product.installation, caller, serial))
+    product.metrics.revoked.labels("certificate-hold").inc()
+    identity_of(request).forget()
+    return held
+
+
+@router.post("/{serial}/release", summary="Release a certificate that is on hold")
+def release(product: ProductDep, caller: CallerDep, request: Request, serial: str) -> HeldView:
+    """Take it off the CRLs again. What was revoked for any other reason is revoked for good."""
+    find_readable(product, caller, serial)
+    released = held_view(holding.release(product.installation, caller, serial))
+    identity_of(request).forget()
+    return released
 
 
 @router.post("/revocations", summary="Revoke by key or by filter")

@@ -30,6 +30,7 @@ from pki.web.dashboard.words import Tone
 from renewers.inventory.story import Story
 from renewers.models import SpentLink
 
+GOOD, HELD = "valid", "held"
 FORM_KEPT = 86400
 """Seconds for which a form is known as used; by then, nobody who opened it is signed in any more."""
 
@@ -99,8 +100,8 @@ class Action:
     word: str
     title: str
     needs: Operation
-    fits: Callable[[Story, bool], bool]
-    """Whether it means anything for what the story is about, which our own CA has issued or not."""
+    fits: Callable[[Story, str], bool]
+    """Whether it means anything for what the story is about; of our own CA's, its state (`GOOD`, `HELD`), else ""."""
     plan: Callable[[Doing], Plan]
     act: Callable[[Doing], str]
     """Does it; returns the word of `said.py` for what was done."""

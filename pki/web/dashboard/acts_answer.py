@@ -19,7 +19,7 @@ MOST_OWNERS = 2000
 ONE, ALL = "one", "all"
 
 
-def _is_open(story: Story, _is_ours: bool) -> bool:
+def _is_open(story: Story, _standing: str) -> bool:
     return story.replaced_by is None and story.tracked.stage != ENDED
 
 
@@ -104,9 +104,9 @@ def _assign(doing: Doing) -> str:
     return "owner-assigned"
 
 
-def _can_be_given_up(story: Story, is_ours: bool) -> bool:
+def _can_be_given_up(story: Story, standing: str) -> bool:
     is_renewed = story.lineage is not None and story.is_current and story.lineage.mode == RENEWED
-    return _is_open(story, is_ours) and not is_renewed and story.tracked.kind == "certificate"
+    return _is_open(story, standing) and not is_renewed and story.tracked.kind == "certificate"
 
 
 def _plan_retirement(doing: Doing) -> Plan:
@@ -131,5 +131,5 @@ def _retire(doing: Doing) -> str:
 _MAY = Operation.MANAGE_INVENTORY
 ACKNOWLEDGE = Action("acknowledge", "Acknowledge", _MAY, _is_open, _plan_acknowledgement, _acknowledge)
 WITHDRAW = Action("unacknowledge", "Take the acknowledgement back", _MAY, _is_open, _plan_withdrawal, _withdraw)
-OWNER = Action("owner", "Assign owner", _MAY, lambda _story, _is_ours: True, _plan_owner, _assign)
+OWNER = Action("owner", "Assign owner", _MAY, lambda _story, _standing: True, _plan_owner, _assign)
 RETIRE = Action("retire", "Out of use", _MAY, _can_be_given_up, _plan_retirement, _retire)

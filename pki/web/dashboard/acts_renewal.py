@@ -18,7 +18,7 @@ NAMED = 5
 """How many names or places a sentence lists."""
 
 
-def _is_ours_to_renew(story: Story, _is_ours: bool) -> bool:
+def _is_ours_to_renew(story: Story, _standing: str) -> bool:
     return story.lineage is not None and story.is_current and story.lineage.mode == RENEWED
 
 
@@ -70,7 +70,7 @@ def _renew(doing: Doing) -> str:
     return "renewal-under-way"
 
 
-def _is_brought_somewhere(story: Story, _is_ours: bool) -> bool:
+def _is_brought_somewhere(story: Story, _standing: str) -> bool:
     return story.lineage is not None and story.is_current and story.lineage.mode == RENEWED
 
 

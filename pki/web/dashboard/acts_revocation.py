@@ -11,22 +11,22 @@ from ca.certificates import Query, Stored
 from ca.errors import BadRequest, NotFound
 from ca.x509.revocation_list import REASONS
 from pki.web.context import identity_of
-from pki.web.dashboard.acting import Action, Doing, Fact, Field, Plan
+from pki.web.dashboard.acting import GOOD, HELD, Action, Doing, Fact, Field, Plan
 from renewers.distribution import consumers, showing
 from renewers.distribution.streams import crl_stream
 from renewers.inventory.story import Story
 
 MOST = 200
-LIVE = ("valid",)
+LIVE = (GOOD, HELD)
 NAMED = 5
 
 
-def _can_be_revoked(_story: Story, is_ours: bool) -> bool:
-    return is_ours
+def _can_be_revoked(_story: Story, standing: str) -> bool:
+    return standing in LIVE
 
 
 def ours(doing: Doing) -> Stored | None:
-    """The certificate as our own CA has it, if that has issued it and it is good: others have serial numbers, too."""
+    """The certificate as our own CA has issued it, if it is good or on hold: others have serial numbers, too."""
     tracked = doing.story.tracked
     if tracked.kind != "certificate":
         return None
@@ -37,7 +37,8 @@ def ours(doing: Doing) -> Stored | None:
     return stored if stored.state in LIVE and stored.spki_sha256 == tracked.spki_sha256 else None
 
 
-def _stored(doing: Doing) -> Stored:
+def stored_of(doing: Doing) -> Stored:
+    """The same, or `NotFound`."""
     found = ours(doing)
     if found is None:
         raise NotFound("our own CA has issued nothing here that is still good", code="unknown-certificate")
@@ -45,7 +46,7 @@ def _stored(doing: Doing) -> Stored:
 
 
 def _plan(doing: Doing) -> Plan:
-    stored = _stored(doing)
+    stored = stored_of(doing)
     facts = [
         Fact("Serial number", stored.serial, "mono"),
         Fact("Issued by", stored.authority),
@@ -58,19 +59,19 @@ def _plan(doing: Doing) -> Plan:
         Field("reason", "Why", "choice", reasons, value="cessation-of-operation"),
         Field("sure", "Yes, revoke it for good: it cannot be taken back", "sure"),
     ]
-    return Plan(facts, list(_effects(doing, stored)), "Revoke", fields, list(_warnings(doing, stored)))
+    return Plan(facts, list(_effects(doing, stored)), "Revoke", fields, list(warnings(doing, stored)))
 
 
 def _effects(doing: Doing, stored: Stored) -> Iterator[str]:
     yield "It stands on the next revocation list, which is signed within seconds."
-    yield _refusing(doing, stored)
+    yield refusing(doing, stored)
     others = _same_key(doing, stored)
     many = f"{others} other certificate{'s' if others != 1 else ''}" if others < MOST else f"at least {MOST} others"
     too = f"{many} with the same key {'goes' if others == 1 else 'go'}, too" if others else "no other has the same key"
     yield f"If its key is compromised, {too}; the key is never certified again."
 
 
-def _refusing(doing: Doing, stored: Stored) -> str:
+def refusing(doing: Doing, stored: Stored) -> str:
     """How many will refuse it, and how soon, by what was measured."""
     profile = next((each for each in doing.product.installation.profiles if each.name == stored.profile), None)
     if profile is not None and profile.config.revocation.check == "none":
@@ -95,7 +96,7 @@ def _same_key(doing: Doing, stored: Stored) -> int:
     return sum(one.serial != stored.serial for one in found)
 
 
-def _warnings(doing: Doing, stored: Stored) -> Iterator[str]:
+def warnings(doing: Doing, stored: Stored) -> Iterator[str]:
     """Who is hit: where it is seen, and what it is the current certificate of."""
     story = doing.story
     there = [seen.place for seen in story.places if seen.is_there]
@@ -115,7 +116,7 @@ def _revoke(doing: Doing) -> str:
         raise BadRequest("say that you are sure", code="not-sure")
     reason = revocation.parse_reason(doing.field("reason"))
     product = doing.product
-    revoked = revocation.revoke(product.installation, doing.caller, _stored(doing).serial, reason)
+    revoked = revocation.revoke(product.installation, doing.caller, stored_of(doing).serial, reason)
     product.metrics.revoked.labels(reason.word).inc(len(revoked.serials))
     identity_of(doing.request).forget()
     return "revoked"

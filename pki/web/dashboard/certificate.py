@@ -43,14 +43,14 @@ def certificate(request: Request, tracked: int) -> Response:
     product = product_of(request)
     known = tracked if 0 < tracked < LARGEST else 0
     found = story.whole(product.lifecycle, caller, known)
-    is_ours = found.origin is not None and found.origin.revoked_at is None
+    standing = "" if found.origin is None else found.origin.standing
     return page.page(
         request,
         "certificate.html",
         title=found.story.tracked.shown_as[:200],
         found=found,
         told=explaining.explain(product.lifecycle, caller, f"#{known}"),
-        actions=actions.offered(caller, found.story, is_ours=is_ours, is_acknowledged=found.acknowledged is not None),
+        actions=actions.offered(caller, found.story, standing=standing, is_acknowledged=found.acknowledged is not None),
         links=list(_links(found, product.installation.authorities)),
     )
 

@@ -17,6 +17,8 @@ SENTENCES: Mapping[str, str] = {
     "owner-assigned": "It has the owner that you chose.",
     "retired": "It is out of use: nobody is written to about its end.",
     "retired-already": "It was out of use already; nothing has changed.",
+    "held": "It is on hold. The next revocation list names it, until it is released or revoked.",
+    "released": "It is released: the next revocation list names it no more.",
     "revoked": "It is revoked. The next revocation list names it.",
 }
 

@@ -1,4 +1,4 @@
-"""The authority, complete: tiles of the ledger's tree, from which proofs are made."""
+"""The authority, complete: tiles of the ledger's tree, holds that were lifted, certificates that we do not know."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -21,3 +21,32 @@ def upgrade() -> None:
         sa.Column("hashes", sa.LargeBinary(), nullable=False),
         sa.PrimaryKeyConstraint("level", "number"),
     )
+    op.create_table(
+        "released",
+        sa.Column("serial", sa.Text(), nullable=False),
+        sa.Column("authority_id", _ID, nullable=False),
+        sa.Column("held_at", sa.BigInteger(), nullable=False),
+        sa.Column("released_at", sa.BigInteger(), nullable=False),
+        sa.Column("released_by", sa.Text(), nullable=False),
+        sa.Column("change", sa.BigInteger(), nullable=True),
+        sa.PrimaryKeyConstraint("serial"),
+    )
+    op.create_index("released_change", "released", ["authority_id", "change"], unique=False)
+    op.create_table(
+        "unrecorded_revocation",
+        sa.Column("authority_id", _ID, nullable=False),
+        sa.Column("serial", sa.Text(), nullable=False),
+        sa.Column("shard", sa.Integer(), nullable=True),
+        sa.Column("reason", sa.Integer(), nullable=False),
+        sa.Column("revoked_at", sa.BigInteger(), nullable=False),
+        sa.Column("not_after", sa.BigInteger(), nullable=False),
+        sa.Column("revoked_by", sa.Text(), nullable=False),
+        sa.Column("last_listed", sa.BigInteger(), nullable=True),
+        sa.Column("change", sa.BigInteger(), nullable=True),
+        sa.Column("certificate", sa.LargeBinary(), nullable=False),
+        sa.PrimaryKeyConstraint("authority_id", "serial"),
+    )
+    op.create_index("unrecorded_revocation_change", "unrecorded_revocation", ["authority_id", "change"], unique=False)
+    op.create_index("certificate_profile", "certificate", ["profile", "id"], unique=False)
+    held = sa.text("reason = 6")
+    op.create_index("revocation_held", "revocation", ["serial"], unique=False, sqlite_where=held, postgresql_where=held)
