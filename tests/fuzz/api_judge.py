@@ -28,6 +28,8 @@ NEEDS: Mapping[str, tuple[Op, ...]] = {
     "GET /certificates/{serial}": (Op.READ_ANY, Op.READ_OWN),
     "POST /certificates/{serial}/renew": (Op.RENEW_ANY, Op.RENEW_OWN),
     "POST /certificates/{serial}/revoke": (Op.REVOKE_ANY, Op.REVOKE_OWN),
+    "POST /certificates/{serial}/hold": (Op.REVOKE_ANY, Op.REVOKE_OWN),
+    "POST /certificates/{serial}/release": (Op.REVOKE_ANY, Op.REVOKE_OWN),
     "POST /certificates/revocations": (Op.REVOKE_ANY, Op.BLOCK_KEYS),
     "GET /authorities": (Op.READ_AUTHORITIES,),
     "POST /authorities": (Op.MANAGE_AUTHORITIES,),

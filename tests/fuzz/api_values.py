@@ -195,7 +195,7 @@ class Living:
             "cursor": self.cursors,
             "name": [*FITTING["mesh"], self._one(FITTING["server"], HOSTILE_NAMES)],
             "profile": list(words.PROFILES),
-            "state": ["valid", "revoked", "expired", "abandoned"],
+            "state": ["valid", "held", "revoked", "expired", "abandoned"],
             "requested_by": [other.identity for other in self._world.callers.values()],
             "authority": ["issuing-1", "root-1", "none"],
             "limit": [1, 2, 500],

@@ -14,7 +14,7 @@ import pytest
 from sqlalchemy import select
 from sqlmodel import col
 
-from ca import certificates, clock
+from ca import certificates, clock, holding
 from ca.access import Role
 from ca.errors import StoreUnavailable
 from ca.models import Revocation
@@ -22,16 +22,17 @@ from pki.product import Product
 from pki.web.dashboard import actions, acts_answer
 from pki.web.dashboard.acting import Action
 from pki.web.dashboard.said import SENTENCES
-from renewers.inventory import search
+from renewers.inventory import holds, search
 from renewers.models import Acknowledged, Tracked, Work
+from tests import rig
 from tests.ca.world import entries
 from tests.pictures.world import cheaply, fill
 from tests.pki.conftest import World
 from tests.pki.test_dashboard_access import FORM, HTML, Full, browser, form
 
 MAY = {
-    Role.ADMIN: {"renew", "deliver", "acknowledge", "owner", "retire", "revoke"},
-    Role.OPERATOR: {"renew", "deliver", "acknowledge", "owner", "retire", "revoke"},
+    Role.ADMIN: {"renew", "deliver", "acknowledge", "owner", "retire", "hold", "revoke"},
+    Role.OPERATOR: {"renew", "deliver", "acknowledge", "owner", "retire", "hold", "revoke"},
     Role.AUDITOR: set(),
 }
 WHY = "the new load balancer takes over on Friday"
@@ -97,6 +98,8 @@ def last(filled: Full, action: str) -> dict[str, Any]:
 
 def test_to_ask_is_to_change_nothing(filled: Full, admin: httpx.Client) -> None:
     """Every action that means something for anything here: its page opens, says what will happen, and does nothing."""
+    held = row(filled, "renewed").serial
+    holding.hold(filled.world.installation, rig.ADMIN, held)
     before, seen = filled.world.counts(), set()
     for name, id_ in filled.filled.tracked.items():
         for word in actions.ACTIONS:
@@ -108,6 +111,7 @@ def test_to_ask_is_to_change_nothing(filled: Full, admin: httpx.Client) -> None:
                 assert 'method="post"' in answer.text
     assert seen == set(actions.ACTIONS)
     assert filled.world.counts() == before
+    holding.release(filled.world.installation, rig.ADMIN, held)
 
 
 @pytest.mark.parametrize("role", list(MAY))
@@ -197,6 +201,28 @@ def test_what_is_out_of_use_is_let_go(filled: Full, admin: httpx.Client) -> None
     assert row(filled, "orphan").stage == "ended"
     assert admin.get(path, headers=HTML).status_code == 404
     assert admin.get(of(filled, "renewed", "retire"), headers=HTML).status_code == 404
+
+
+def test_on_hold_and_off_again(filled: Full, admin: httpx.Client) -> None:
+    """What it means is said; the page says that it is held, and has what ends that; then nothing is left of it."""
+    asked = words(admin.get(of(filled, "renewed", "hold")))
+    assert "certificateHold" in asked
+    assert "neither use nor renew" in asked
+    page = done(admin, of(filled, "renewed", "hold"), "held")
+    assert "On hold" in page
+    assert "Put on hold" in page
+    stored = certificates.find(filled.world.installation.store, row(filled, "renewed").serial)
+    assert (stored.state, last(filled, "certificate-held")["by"]) == ("held", "link:a-admin")
+    assert admin.get(of(filled, "renewed", "hold"), headers=HTML).status_code == 404
+    assert admin.get(of(filled, "renewed", "revoke"), headers=HTML).status_code == 200
+    lifecycle = filled.world.product.lifecycle
+    assert holds.watch(lifecycle) == 1
+    assert "certificate-held" in admin.get(f"/inventory/{filled.filled.tracked['renewed']}").text
+    assert "On hold since" in words(admin.get(of(filled, "renewed", "release")))
+    done(admin, of(filled, "renewed", "release"), "released")
+    assert holds.watch(lifecycle) == 1
+    assert holds.watch(lifecycle) == 0
+    assert certificates.find(filled.world.installation.store, stored.serial).state == "valid"
 
 
 def test_a_revocation_says_whom_it_hits(filled: Full, admin: httpx.Client) -> None:

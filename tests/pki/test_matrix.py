@@ -23,7 +23,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.serialization import Encoding
 
-from ca import access, clock, hierarchy, revocation, sessions, signing
+from ca import access, clock, hierarchy, holding, revocation, sessions, signing
 from ca.access import Caller, Operation, Role
 from ca.founding import Plan, self_signed
 from ca.issuance import Issued
@@ -327,6 +327,12 @@ def _to_retire(world: World, stand: Stand) -> tuple[str, Any]:
     return f"{API}/authorities/{row.name}/state", {"state": "retired"}
 
 
+def _held(world: World, stand: Stand) -> tuple[str, Any]:
+    serial = requested_by(world, "token:somebody")
+    holding.hold(world.installation, rig.ADMIN, serial)
+    return f"{API}/certificates/{serial}/release", {}
+
+
 def _to_revoke(world: World, stand: Stand) -> tuple[str, Any]:
     world.secret(Role.AUDITOR, name=(name := f"victim-{time.monotonic_ns()}"))
     return f"{API}/tokens/{name}", None
@@ -577,6 +583,9 @@ DOORS = {
     ),
     "revoke own": Door("POST /certificates/{serial}/revoke", at_own("/revoke", {}), ISSUERS | OWNERS - {"authority"}),
     "revoke another's": Door("POST /certificates/{serial}/revoke", at_others("/revoke", {}), OPERATORS),
+    "hold own": Door("POST /certificates/{serial}/hold", at_own("/hold", {}), ISSUERS | OWNERS - {"authority"}),
+    "hold another's": Door("POST /certificates/{serial}/hold", at_others("/hold", {}), OPERATORS),
+    "release another's": Door("POST /certificates/{serial}/release", _held, OPERATORS),
     "revoke by filter": Door(
         "POST /certificates/revocations",
         at(f"{API}/certificates/revocations", {"filter": {"requested_by": "token:nobody"}}),
