@@ -418,6 +418,8 @@ def run(job):
         return 1
     return 0
 
+routes = pki.web.app.routed()  # worked out once; each command has them for itself, as a copy of this process
+pki.web.app.routed = lambda: routes
 gc.freeze()
 for line in sys.stdin:
     child = os.fork()
