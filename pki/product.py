@@ -86,7 +86,8 @@ class Product(AbstractContextManager["Product"]):
                 ledger=ledger(store, keys),
             )
             metrics = Metrics()
-            responder = Responder(installation, OcspPolicy(backdate=settings.crl.backdate))
+            ocsp = OcspPolicy(settings.ocsp.lifetime, settings.ocsp.refresh, settings.ocsp.backdate)
+            responder = Responder(installation, ocsp)
             lifecycle = make_lifecycle(state, settings, installation, metrics.lifecycle, responder)
         except BaseException:
             if store is not None:

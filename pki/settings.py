@@ -110,6 +110,27 @@ class CrlSettings(_Table):
         return value
 
 
+class OcspSettings(_Table):
+    """How answers about one certificate are made, and how many one address may have signed for it alone."""
+
+    lifetime: Duration = Field(default=timedelta(hours=4), ge=timedelta(minutes=5), le=timedelta(days=7))
+    refresh: Duration = timedelta(hours=2)
+    backdate: Duration = timedelta(seconds=60)
+    live_per_second: Rate = 100.0
+    live_burst: Burst = 1000
+
+    @field_validator("refresh", "backdate")
+    @classmethod
+    def _is_within_half_of_the_lifetime(cls, value: timedelta, info: ValidationInfo) -> timedelta:
+        lifetime = info.data.get("lifetime")
+        if lifetime is not None and value > lifetime / 2:
+            raise ValueError(
+                f"{format_duration(value)} is more than half of ocsp.lifetime, {format_duration(lifetime)}: caches "
+                "would be left with answers that end too soon"
+            )
+        return value
+
+
 class LimitSettings(_Table):
     """What a caller may send, and how fast."""
 
@@ -177,6 +198,7 @@ class Settings(BaseSettings):
     keys: KeySettings = KeySettings()
     listen: ListenSettings = ListenSettings()
     crl: CrlSettings = CrlSettings()
+    ocsp: OcspSettings = OcspSettings()
     limits: LimitSettings = LimitSettings()
     identity: IdentitySettings = IdentitySettings()
     inventory: InventorySettings = InventorySettings()

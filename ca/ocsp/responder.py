@@ -42,9 +42,10 @@ _COUNTS = select(col(RevocationList.authority_id), col(RevocationList.changes)).
 
 @dataclass(frozen=True, slots=True)
 class OcspPolicy:
-    """How long an answer is good for; half of that, it is kept."""
+    """How long an answer is good for, and for how long it is given before another is signed."""
 
     lifetime: timedelta = timedelta(hours=4)
+    refresh: timedelta = timedelta(hours=2)
     backdate: timedelta = timedelta(seconds=60)
 
 
@@ -174,7 +175,10 @@ class Responder:
         serial = asked.certificates[0].serial
         state = states[serial]
         status = ("good" if state else "unknown") if isinstance(state, bool) else "revoked"
-        due, tag = now + (ends - now) // 2, sha256(body).hexdigest() if asked.nonce is None and state else ""
+        due = now + min(
+            int(policy.refresh.total_seconds()), (ends - now) // 2
+        )  # the half near the end of a CA or signer
+        tag = sha256(body).hexdigest() if asked.nonce is None and state else ""
         return Answer(body, status, tag, begins, ends, due, row.id or 0, serial_text(serial) if state else "")
 
     def _kept(self, certificate: CertId, answer: Answer, counted: int) -> Answer:

@@ -20,13 +20,14 @@ from starlette.requests import Request
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from ca import clock
-from ca.errors import BadRequest, CertwrightError, NotFound, TooLarge
+from ca.errors import BadRequest, CertwrightError, NotFound, RateLimited, TooLarge
 from ca.ocsp import encoding
 from ca.ocsp.asked import MOST_OCTETS
 from ca.ocsp.responder import Answer
 from pki.logs import logger
 from pki.product import Product
 from pki.web.fetched import MAX_AGE
+from pki.web.limits import RateLimiter
 from pki.web.problems import on_http_error, problem
 
 log = logger(__name__)
@@ -48,6 +49,8 @@ class Ocsp:
         self._product = product
         self._threads = ThreadPoolExecutor(THREADS, "ocsp")
         self._waiting = 0
+        limits = product.settings.ocsp
+        self._limiter = RateLimiter(limits.live_per_second, limits.live_burst)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer, or pass on."""
@@ -67,12 +70,23 @@ class Ocsp:
         responder = self._product.responder
         answer = responder.held(request)
         if answer is None:
-            self._product.metrics.ocsp_signed.inc()
-            answer = await self._made_beside(request)
+            answer = await self._made_for(scope, request)
         else:
             self._product.metrics.ocsp_held.inc()
         self._product.metrics.ocsp_status[answer.status].inc()
         await _send(scope, send, answer)
+
+    async def _made_for(self, scope: Scope, request: bytes) -> Answer:
+        """What is signed for whoever asks: no address has all of it. Those on this machine's socket are not counted."""
+        client = scope.get("client")
+        try:
+            if client is not None:
+                self._limiter.take(str(client[0]))
+        except RateLimited as error:
+            self._product.metrics.refused.labels(error.code).inc()
+            return _TOO_MANY
+        self._product.metrics.ocsp_signed.inc()
+        return await self._made_beside(request)
 
     async def _made_beside(self, request: bytes) -> Answer:
         """On threads of its own, and in a line that is bounded: strangers who ask keep nobody else from working."""

@@ -47,6 +47,8 @@ def running_server(*, cpus: set[int] | None = None, settings: dict[str, object] 
             "listen.plain": f"127.0.0.1:{plain}",
             "limits.per_second": 1e6,
             "limits.burst": 1_000_000,
+            "ocsp.live_per_second": 1e6,
+            "ocsp.live_burst": 1_000_000,
             **(settings or {}),
         }
         made = initialise(directory / "state", InitPlan(changes={k: json.dumps(v) for k, v in changes.items()}))

@@ -23,15 +23,17 @@ import uvicorn
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
-from ca import revocation
+from ca import holding, revocation
 from ca.installation import Installation
 from ca.issuance import new_serial
 from ca.keys.algorithms import KeyType
+from ca.models import Certificate
 from ca.ocsp.responder import OcspPolicy, Responder
 from ca.store import open_store
 from ca.x509.bundle import pem_certificate, pem_chain
 from ca.x509.revocation_list import RevocationReason
 from pki.metrics import Metrics
+from pki.settings import Settings
 from pki.web.ocsp import Ocsp
 from pki.web.peer import GuardedProtocol
 from tests import peer, rig
@@ -84,6 +86,14 @@ class Asking:
         serial = f"{certificate.serial_number:x}"
         revocation.revoke(self.installation, rig.OPERATOR, serial, RevocationReason.CESSATION_OF_OPERATION)
 
+    def hold(self, certificate: x509.Certificate) -> None:
+        """For a while."""
+        holding.hold(self.installation, rig.OPERATOR, f"{certificate.serial_number:x}")
+
+    def release(self, certificate: x509.Certificate) -> None:
+        """For that to be over."""
+        holding.release(self.installation, rig.OPERATOR, f"{certificate.serial_number:x}")
+
     def file(self, name: str) -> Path:
         """A PEM file."""
         return self.directory / f"{name}.pem"
@@ -118,7 +128,7 @@ class serving:  # noqa: N801 - a context
         async def nothing(*_: Any) -> None:
             raise AssertionError("nothing but the responder is asked")
 
-        product = cast(Any, SimpleNamespace(responder=responder, metrics=Metrics()))
+        product = cast(Any, SimpleNamespace(responder=responder, metrics=Metrics(), settings=Settings()))
         config = uvicorn.Config(
             Ocsp(nothing, product),
             host="127.0.0.1",
@@ -156,7 +166,7 @@ def openssl(asking: Asking, *arguments: str | Path) -> str:
 def test_openssl_verifies_good_and_revoked(asking: Asking, how: tuple[str, ...]) -> None:
     """With and without a nonce, by SHA-1 and SHA-256; a revocation at once, with its reason."""
     certificate, path = asking.issue("asked"), asking.file("asked")
-    where = (*how, "-cert", path, "-url", asking.url)
+    where: tuple[str | Path, ...] = (*how, "-cert", path, "-url", asking.url)
     said = openssl(asking, *where)
     assert f"{path}: good" in said
     assert "no nonce in response" not in said
@@ -164,6 +174,19 @@ def test_openssl_verifies_good_and_revoked(asking: Asking, how: tuple[str, ...])
     asking.revoke(certificate)
     peer.until(lambda: f"{path}: revoked" in openssl(asking, *where), "it is revoked", timeout=30)
     assert "Reason: cessationOfOperation" in openssl(asking, *where)
+
+
+@pytest.mark.peer("openssl")
+def test_openssl_verifies_held_and_released(asking: Asking) -> None:
+    """Revoked with the reason certificateHold, then good again."""
+    certificate, path = asking.issue("asked"), asking.file("asked")
+    where: tuple[str | Path, ...] = ("-no_nonce", "-cert", path, "-url", asking.url)
+    assert f"{path}: good" in openssl(asking, *where)
+    asking.hold(certificate)
+    peer.until(lambda: f"{path}: revoked" in openssl(asking, *where), "it is held", timeout=30)
+    assert "Reason: certificateHold" in openssl(asking, *where)
+    asking.release(certificate)
+    peer.until(lambda: f"{path}: good" in openssl(asking, *where), "it is released", timeout=30)
 
 
 @pytest.mark.peer("openssl")
@@ -209,24 +232,36 @@ def test_by_get_it_is_the_same(asking: Asking, tmp_path: Path) -> None:
     assert f"{asking.file('asked')}: good" in said
 
 
+def gnutls(asking: Asking, *how: str) -> str:
+    """`ocsptool`, which finds the responder in the certificate by itself and verifies; what it says."""
+    about = ("--load-cert", asking.file("asked"), "--load-issuer", asking.file("issuing"))
+    done = peer.run(peer.require("ocsptool"), "--ask", *about, "--load-trust", asking.file("trusted"), *how)
+    said = (done.stdout + done.stderr).decode()
+    assert "Verifying OCSP Response: Success" in said, said
+    return said
+
+
 @pytest.mark.peer("ocsptool")
 @pytest.mark.parametrize("how", [("--no-nonce",), ("--nonce",)])
 def test_gnutls_verifies_good_and_revoked(asking: Asking, how: tuple[str, ...]) -> None:
-    """It finds the responder in the certificate by itself."""
+    """With and without a nonce."""
     certificate = asking.issue("asked")
-
-    def ask() -> str:
-        done = peer.run(
-            *(peer.require("ocsptool"), "--ask", "--load-cert", asking.file("asked"), *how),
-            *("--load-issuer", asking.file("issuing"), "--load-trust", asking.file("trusted")),
-        )
-        said = (done.stdout + done.stderr).decode()
-        assert "Verifying OCSP Response: Success" in said, said
-        return said
-
-    assert "Certificate Status: good" in ask()
+    assert "Certificate Status: good" in gnutls(asking, *how)
     asking.revoke(certificate)
-    peer.until(lambda: "Certificate Status: revoked" in ask(), "it is revoked", timeout=30)
+    peer.until(lambda: "Certificate Status: revoked" in gnutls(asking, *how), "it is revoked", timeout=30)
+
+
+@pytest.mark.peer("ocsptool")
+def test_gnutls_verifies_held_released_and_unknown(asking: Asking) -> None:
+    """A hold is a revocation to it, and good after that; and what our key signed and our tables do not know."""
+    certificate = asking.issue("asked")
+    asking.hold(certificate)
+    peer.until(lambda: "Certificate Status: revoked" in gnutls(asking), "it is held", timeout=30)
+    asking.release(certificate)
+    peer.until(lambda: "Certificate Status: good" in gnutls(asking), "it is released", timeout=30)
+    serial = f"{certificate.serial_number:x}"
+    asking.installation.store.write(lambda tx: tx.remove(Certificate, "serial", serial))
+    assert "Certificate Status: unknown" in gnutls(asking, "--nonce")
 
 
 @pytest.mark.peer("nginx")

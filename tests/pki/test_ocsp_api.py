@@ -235,3 +235,20 @@ def test_whatever_is_sent_there_is_an_answer(world: World, noise: bytes, is_text
         assert 400 <= answer.status_code < 500
     elif method != "HEAD":
         assert ocsp.load_der_ocsp_response(answer.content).response_status is not ocsp.OCSPResponseStatus.INTERNAL_ERROR
+
+
+def test_no_address_has_all_of_what_is_signed(world: World) -> None:
+    """Signed for one address so many at once: then it is told to try later, and still gets what is there already."""
+    limits = world.product.settings.ocsp.model_copy(update={"live_per_second": 0.001, "live_burst": 2})
+    frozen = world.product.settings
+    world.product.settings = frozen.model_copy(update={"ocsp": limits})
+    anybody = world.as_(app=create_public_app(world.product))
+    asked = [about(world) for _ in range(3)]
+    first, second, third = (anybody.post("/ocsp", content=one, headers=POSTED) for one in asked)
+    assert verified(world, first, asked[0]).certificate_status is GOOD
+    assert verified(world, second, asked[1]).certificate_status is GOOD
+    assert (third.status_code, third.content) == (200, encoding.TRY_LATER)
+    assert third.headers["cache-control"] == "no-store"
+    again = anybody.post("/ocsp", content=asked[0], headers=POSTED)
+    assert again.content == first.content
+    assert world.product.metrics.refused.labels("rate-limited")._value.get() == 1
