@@ -32,6 +32,19 @@ def pytest_configure() -> None:
         tempfile.tempdir = None  # whoever has asked already asks again
 
 
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Tests that share what is made once a module run in one process: two would make it twice."""
+    for item in items:
+        shared = getattr(item, "_fixtureinfo", None)
+        found = shared.name2fixturedefs.values() if shared is not None else ()
+        is_shared = any(
+            one.scope == "module" and not one.argname.startswith("_xunit") for ones in found for one in ones
+        )
+        if is_shared and item.get_closest_marker("xdist_group") is None:
+            item.add_marker(pytest.mark.xdist_group(item.nodeid.partition("::")[0]))
+
+
 def copied(tables: Path, directory: Path) -> Path:
     """A copy of an empty database, in a directory."""
     return Path(shutil.copy(tables, directory / "certwright.db"))
