@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from ca.installation import Installation
 from ca.store import Store, open_store
@@ -19,6 +20,10 @@ __all__ = ["fresh_database"]
 IN_MEMORY = Path("/dev/shm")
 ROOM = 4 << 30
 """Bytes that have to be free there; a whole run takes less than a quarter of it."""
+
+
+settings.register_profile("certwright", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("certwright")  # a machine that is busy with something else is no fault of ours
 
 
 def pytest_configure() -> None:
