@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from _pytest.nodeid import NodeId
 from hypothesis import HealthCheck, settings
 
 from ca.installation import Installation
@@ -37,8 +38,8 @@ def pytest_configure() -> None:
         tempfile.tempdir = None  # whoever has asked already asks again
 
 
-@pytest.hookimpl(tryfirst=True)
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+@pytest.hookimpl(wrapper=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> Iterator[None]:
     """Tests that share what is made once a module run in one process: two would make it twice."""
     for item in items:
         shared = getattr(item, "_fixtureinfo", None)
@@ -48,6 +49,11 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         )
         if is_shared and item.get_closest_marker("xdist_group") is None:
             item.add_marker(pytest.mark.xdist_group(item.nodeid.partition("::")[0]))
+    yield
+    for item in items:  # where pytest-xdist 3.8 writes the group, pytest 9.2 does not look any more
+        grouped = getattr(item, "_nodeid", None)
+        if grouped is not None and item.nodeid != grouped:
+            item._id = NodeId.parse(grouped)
 
 
 def copied(tables: Path, directory: Path) -> Path:
