@@ -7,7 +7,7 @@ the same time is either seen by the second step or refused because of the first 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -75,23 +75,29 @@ def revoke_matching(
 ) -> Revoked:
     """Revoke every unexpired certificate that a query finds, page by page; with `dry_run` only say which."""
     caller.must(Operation.REVOKE_ANY)
+    done: list[str] = []
+    for page in matching(installation, query):
+        serials = [stored.serial for stored in page]
+        done += serials if dry_run else _revoke_all(installation, caller, serials, reason).serials
+    return Revoked(tuple(done), reason, clock.timestamp())
+
+
+def matching(installation: Installation, query: Query) -> Iterator[list[Stored]]:
+    """What a filter would revoke, in pages: the unexpired that are not revoked for good, and no CA."""
     if query == Query():
         raise BadRequest(
             "a filter that matches everything is refused", code="bad-filter", hint="name at least one field"
         )
-    done: list[str] = []
     cursor = None
     authorities = installation.authorities.serials()
     while True:
         page, cursor = certificates.page(installation.store, query, cursor=cursor, limit=PAGE)
         # What was given up may have been signed: it goes, too.
         live = [stored for stored in page if stored.state != "revoked" and stored.not_after >= clock.timestamp()]
-        serials = [stored.serial for stored in live if stored.serial not in authorities]
-        if serials and not dry_run:
-            serials = list(_revoke_all(installation, caller, serials, reason).serials)
-        done += serials
+        if found := [stored for stored in live if stored.serial not in authorities]:
+            yield found
         if cursor is None:
-            return Revoked(tuple(done), reason, clock.timestamp())
+            return
 
 
 def block_key(installation: Installation, caller: Caller, spki_sha256: bytes, reason: str) -> bool:

@@ -11,7 +11,7 @@ from functools import partial
 
 from apscheduler.schedulers.background import BackgroundScheduler
 
-from ca import certificates, clock, crl, retention, sessions
+from ca import certificates, clock, crl, retention, sessions, unrecorded
 from ca.authority import State
 from ca.errors import CertwrightError
 from ca.specimen import lint_profile
@@ -41,6 +41,9 @@ def recover(product: Product) -> None:
 def prune(product: Product) -> None:
     """Forget what expired long ago."""
     while retention.prune_certificates(product.installation, product.settings.store.keep_expired):
+        continue
+    horizon = clock.timestamp() - int(product.settings.store.keep_expired.total_seconds())
+    while unrecorded.prune(product.installation, horizon):
         continue
     while retention.prune_answers(product.installation):
         continue

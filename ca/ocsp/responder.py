@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import threading
 from collections import OrderedDict
+from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import timedelta
 from hashlib import sha256
@@ -102,6 +103,11 @@ class Responder:
             return self._still_good(request) or _TRY_LATER
         except CertwrightError:
             return self._still_good(request) or _INTERNAL_ERROR
+
+    def kept(self, serials: Collection[str]) -> int:
+        """How many answers that are kept here are about these, and have to be signed anew once they are revoked."""
+        known = set(serials)
+        return sum(answer.serial in known for answer in list(self._held.values()))
 
     def _still_good(self, request: bytes) -> Answer | None:
         """What was kept and nobody has revoked since, while another cannot be signed."""

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from pki.cli.options import Json, Yes
+
+if TYPE_CHECKING:
+    from cryptography.x509 import Certificate
 
 Serial = Annotated[str, typer.Argument(help="Serial number, hex; or a certificate file, PEM.")]
 
@@ -19,34 +23,56 @@ def revoke(
     profile: Annotated[str | None, typer.Option(help="Everything of this profile.")] = None,
     authority: Annotated[str | None, typer.Option(help="Everything that this authority has signed.")] = None,
     requested_by: Annotated[str | None, typer.Option(help="Everything that this caller has asked for.")] = None,
+    certificate: Annotated[
+        Path | None,
+        typer.Option(help="A certificate that our key has signed and we have no record of, PEM.", exists=True),
+    ] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Of a filter: say what it comes to, and stop.")] = False,
     yes: Yes = False,
     json: Json = False,
 ) -> None:
     """Revoke one certificate, all with a key, or all that a filter finds. The CRLs follow within seconds."""
-    from pki.cli.material import key_hash, serial_of
-    from pki.cli.output import ask, counted, print_json, say
+    from pki.cli.material import key_hash, read_certificate, serial_of
+    from pki.cli.output import ask, counted, fields, print_json, say
+    from pki.cli.revocation_cost import cost_fields
     from pki.client.rest import connect, named
 
     wanted = {"name": name, "profile": profile, "authority": authority, "requested_by": requested_by}
     chosen = {field: value for field, value in wanted.items() if value is not None}
-    if (serial is not None) + (key is not None) + bool(chosen) != 1:
-        raise typer.BadParameter("say exactly one of: a serial number, --key, or a filter")
+    if (serial is not None) + (key is not None) + (certificate is not None) + bool(chosen) != 1:
+        raise typer.BadParameter("say exactly one of: a serial number, --key, --certificate, or a filter")
+    if dry_run and not chosen:
+        raise typer.BadParameter("--dry-run is for a filter")
+    body: dict[str, Any] = {"reason": reason}
     with connect() as client:
         if serial is not None:
-            done = client.post(f"{named('/certificates', serial_of(serial))}/revoke", {"reason": reason})
+            done = client.post(f"{named('/certificates', serial_of(serial))}/revoke", body)
         elif key is not None:
             ask(f"the key {key} will be blocked for ever and all that carries it revoked: go on?", yes=yes)
-            done = client.post("/certificates/revocations", {"reason": reason, "key": key_hash(key)})
+            done = client.post("/certificates/revocations", {**body, "key": key_hash(key)})
+        elif certificate is not None:
+            done = client.post(
+                "/certificates/revocations", {**body, "certificate": _pem(read_certificate(certificate))}
+            )
         else:
-            body: dict[str, Any] = {"reason": reason, "filter": chosen}
-            found = client.post("/certificates/revocations", {**body, "dry_run": True})
-            ask(f"{counted(len(found['serials']), 'certificate')} will be revoked: go on?", yes=yes)
-            done = client.post("/certificates/revocations", body)
+            body["filter"] = chosen
+            done = client.post("/certificates/revocations", {**body, "dry_run": True})
+            if not json:
+                fields(cost_fields(done["cost"]))
+            if not dry_run:
+                ask(f"{counted(len(done['serials']), 'certificate')} will be revoked: go on?", yes=yes)
+                done = client.post("/certificates/revocations", body)
     if json:
         print_json(done)
-    else:
+    elif not dry_run:
         blocked = ", and the key is blocked for ever" if done["key_blocked"] else ""
         say(f"revoked {counted(len(done['serials']), 'certificate')}{blocked}")
+
+
+def _pem(certificate: Certificate) -> str:
+    from cryptography.hazmat.primitives.serialization import Encoding
+
+    return certificate.public_bytes(Encoding.PEM).decode()
 
 
 def hold(serial: Serial, json: Json = False) -> None:

@@ -52,6 +52,7 @@ def preview(found: dict[str, Any]) -> None:
     """What a replacement would do."""
     from pki.cli.durations import lasting
     from pki.cli.output import fields, say
+    from pki.cli.revocation_cost import cost_fields
 
     fields(
         {
@@ -64,6 +65,9 @@ def preview(found: dict[str, Any]) -> None:
             "first": found["first"],
         }
     )
+    if found["cost"] is not None:
+        say("the old ones are revoked in the end:")
+        fields(cost_fields(found["cost"]))
     for objection in found["objections"]:
         say(f"it cannot begin: {objection}")
 

@@ -73,6 +73,29 @@ class CertificatePage(BaseModel):
     next: str | None
 
 
+class ListCostView(BaseModel):
+    """One revocation list that is made anew; sizes in bytes."""
+
+    authority: str
+    shard: int | None = Field(description="null for the complete list")
+    entries: int
+    entries_after: int
+    size: int
+    size_after: int
+
+
+class RevocationCostView(BaseModel):
+    """What a mass revocation comes to."""
+
+    certificates: int
+    held: int = Field(description="those among them that are on hold, and so on the lists already")
+    lists: list[ListCostView]
+    delta_bytes: int = Field(description="by how much the delta lists grow")
+    seconds: float = Field(description="until all lists are signed, as this machine works now")
+    consumers: dict[str, int] = Field(description="who is brought the lists, by the kind: complete, shards, delta")
+    ocsp_answers: int = Field(description="answers that this process keeps about them, and signs anew")
+
+
 class RevokedView(BaseModel):
     """What was revoked, or with `dry_run` would be."""
 
@@ -81,6 +104,7 @@ class RevokedView(BaseModel):
     revoked_at: str
     key_blocked: bool
     dry_run: bool = False
+    cost: RevocationCostView | None = Field(default=None, description="of a dry run by filter: what it comes to")
 
 
 class HeldView(BaseModel):

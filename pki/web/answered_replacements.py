@@ -6,6 +6,8 @@ from typing import Any
 
 from pydantic import BaseModel, Field
 
+from pki.web.answered import RevocationCostView
+
 
 class ProgressView(BaseModel):
     """The account: how many certificates are in which state."""
@@ -83,6 +85,7 @@ class ReplacementPreview(BaseModel):
     seconds: int = Field(description="how long ours take at the pace of the plan, at least")
     first: list[str] = Field(description="whose turn comes first")
     objections: list[str] = Field(description="why it cannot begin; empty if it can")
+    cost: RevocationCostView | None = Field(description="what revoking ours in the end comes to; null if it does not")
 
 
 class TimesView(BaseModel):

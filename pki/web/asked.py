@@ -57,7 +57,7 @@ class RevokeRequest(_In):
 
 
 class RevokeManyRequest(_In):
-    """Revocations by key or by filter; exactly one of `key` and `filter`."""
+    """Revocations by key, by filter or of a certificate that is handed in; exactly one of them."""
 
     reason: Word = "unspecified"
     key: Annotated[str, StringConstraints(pattern="^[0-9a-f]{64}$")] | None = Field(
@@ -65,6 +65,10 @@ class RevokeManyRequest(_In):
         description="SHA-256 of the SubjectPublicKeyInfo, hex: blocked, and all that carries it revoked",
     )
     filter: CertificateFilter | None = None
+    certificate: Pem | None = Field(
+        default=None,
+        description="a certificate that a key of ours has signed, PEM; whether it is on record or not",
+    )
     dry_run: bool = False
 
 

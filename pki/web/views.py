@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
+from dataclasses import asdict
 from functools import lru_cache
 from typing import Any
 
@@ -12,6 +14,7 @@ from ca import clock
 from ca.access import Caller, allowed
 from ca.authority import PublicUrls
 from ca.certificates import Stored
+from ca.cost import Cost
 from ca.crl import COMPLETE, Status, overdue
 from ca.holding import Held
 from ca.issuance import Issued
@@ -32,7 +35,9 @@ from pki.web.answered import (
     DangerView,
     HeldView,
     IssuedCertificate,
+    ListCostView,
     ProfileView,
+    RevocationCostView,
     RevokedView,
     SessionView,
 )
@@ -97,6 +102,19 @@ def revoked_view(revoked: Revoked, *, dry_run: bool = False) -> RevokedView:
         revoked_at=moment(revoked.revoked_at),
         key_blocked=revoked.key_blocked,
         dry_run=dry_run,
+    )
+
+
+def cost_view(cost: Cost, consumers: Mapping[str, int], ocsp_answers: int) -> RevocationCostView:
+    """What a mass revocation comes to."""
+    return RevocationCostView(
+        certificates=cost.certificates,
+        held=cost.held,
+        lists=[ListCostView(**asdict(one)) for one in cost.lists],
+        delta_bytes=cost.delta_bytes,
+        seconds=round(cost.seconds, 3),
+        consumers=dict(consumers),
+        ocsp_answers=ocsp_answers,
     )
 
 

@@ -6,6 +6,7 @@ import json
 from dataclasses import asdict
 from typing import Any
 
+from pki.web.answered import RevocationCostView
 from pki.web.answered_replacements import (
     DrillView,
     ItemView,
@@ -46,7 +47,7 @@ def replacement_shown(course: Course) -> ReplacementShown:
     )
 
 
-def preview_view(preview: Preview) -> ReplacementPreview:
+def preview_view(preview: Preview, cost: RevocationCostView | None) -> ReplacementPreview:
     """What a replacement would do."""
     return ReplacementPreview(
         total=preview.total,
@@ -57,6 +58,7 @@ def preview_view(preview: Preview) -> ReplacementPreview:
         seconds=preview.seconds,
         first=list(preview.first),
         objections=[reason.message for reason in preview.objections],
+        cost=cost,
     )
 
 

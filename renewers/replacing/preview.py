@@ -7,13 +7,16 @@ once, from end to end.
 from __future__ import annotations
 
 import heapq
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from sqlalchemy import Connection, select
 from sqlmodel import col
 
+from ca import certificates, cost
 from ca.access import Caller, Operation
+from ca.certificates import Stored
+from ca.cost import Cost
 from ca.errors import Reason
 from renewers.inventory.joining import RENEWED
 from renewers.inventory.ownership import owners_of
@@ -47,6 +50,8 @@ class Preview:
     first: Sequence[str]
     """Whose turn comes first."""
     objections: Sequence[Reason]
+    cost: Cost | None
+    """What revoking ours in the end comes to; None if the plan does not."""
 
 
 @dataclass(slots=True)
@@ -54,12 +59,14 @@ class _Tally:
     counts: dict[str, int] = field(default_factory=dict)
     first: list[tuple[int, int, str]] = field(default_factory=list)
     elsewhere: list[int] = field(default_factory=list)
+    renewed: list[int] = field(default_factory=list)
 
     def add(self, one: Candidate) -> None:
         """Count one, and remember it if it is among the first."""
         self.counts[one.renewer] = self.counts.get(one.renewer, 0) + 1
         if one.renewer == RENEWED:
             entry = (-one.place, -one.id, one.shown_as)
+            self.renewed.append(one.id)
             (heapq.heappush if len(self.first) < FIRST else heapq.heappushpop)(self.first, entry)
         elif one.renewer != OWN and len(self.elsewhere) < OWNERS_AMONG:
             self.elsewhere.append(one.id)
@@ -85,7 +92,23 @@ def plan(lifecycle: Lifecycle, caller: Caller, wanted: ReplacementPlan) -> Previ
         seconds=-(-60 * ours // max(wanted.per_minute, 1)),
         first=tuple(shown for _, _, shown in sorted(tally.first, reverse=True)),
         objections=tuple(plans.objections(wanted)),
+        cost=_cost(lifecycle, tally.renewed, wanted) if wanted.revokes else None,
     )
+
+
+def _cost(lifecycle: Lifecycle, ids: Sequence[int], wanted: ReplacementPlan) -> Cost:
+    return cost.estimate(lifecycle.installation, _issued(lifecycle, ids), wanted.revocation_reason)
+
+
+def _issued(lifecycle: Lifecycle, ids: Sequence[int]) -> Iterator[list[Stored]]:
+    """Those among them that our own CA has issued."""
+    for start in range(0, len(ids), listing.WINDOW):
+        columns = (col(Tracked.serial), col(Tracked.spki_sha256))
+        query = select(*columns).where(col(Tracked.id).in_(ids[start : start + listing.WINDOW]))
+        with lifecycle.store.read() as connection:
+            keys = {row.serial: row.spki_sha256 for row in connection.execute(query)}
+        found = certificates.find_many(lifecycle.store, list(keys))
+        yield [one for one in found if keys[one.serial] == one.spki_sha256 and one.state in ("valid", "held")]
 
 
 def _owners(connection: Connection, ids: Sequence[int]) -> dict[str, int]:

@@ -240,6 +240,13 @@ def test_profiles_from_the_command_line(here: Cli) -> None:
     assert "rolls" in here.refused("profile", "lint", mine)[0]
 
 
+def _stranger(directory: Path) -> Path:
+    """A certificate that nobody here has signed."""
+    plan = Plan("stranger", rig.common_name("Stranger"), KeyType.P256)
+    (path := directory / "stranger.pem").write_text(pem_certificate(self_signed(KeyType.P256.generate(), plan)))
+    return path
+
+
 def test_revoking_many_from_the_command_line(here: Cli) -> None:
     """By key file or hash, and by filter after a question; blocking without revoking; exporting what happened."""
     one = here.json("cert", "issue", "a.bulk.example.internal", "-p", "server", "-o", "a")
@@ -249,8 +256,15 @@ def test_revoking_many_from_the_command_line(here: Cli) -> None:
     key = here.directory / "a" / "cert.pem"
     done = here.json("cert", "revoke", "--key", key, "--yes", "--reason", "key-compromise")
     assert (done["serials"], done["key_blocked"]) == ([one["serial"]], True)
+    assert here.json("cert", "hold", two["serial"])["released_at"] is None
+    assert here.json("cert", "show", two["serial"])["state"] == "held"
+    assert here.json("cert", "release", "b/cert.pem")["serial"] == two["serial"]
+    dry = here.json("cert", "revoke", "--name", "b.bulk.example.internal", "--dry-run")
+    assert (dry["serials"], dry["cost"]["certificates"]) == ([two["serial"]], 1)
     asked = here.run("cert", "revoke", "--name", "b.bulk.example.internal", code=1, stdin="n\n")
     assert "1 certificate will be revoked" in asked.stderr
+    assert "OCSP answers to sign anew" in asked.stdout
+    assert "no key of a CA of ours" in here.refused("cert", "revoke", "--certificate", _stranger(here.directory))[0]
     assert here.json("cert", "show", two["serial"])["state"] == "valid"
     done = here.json("cert", "revoke", "--name", "b.bulk.example.internal", "--yes")
     assert (done["serials"], done["key_blocked"]) == ([two["serial"]], False)
@@ -260,7 +274,7 @@ def test_revoking_many_from_the_command_line(here: Cli) -> None:
     here.run("ledger", "export", "--subject", two["serial"], "--out", "one.ndjson")
     entries = [json.loads(line) for line in (here.directory / "all.ndjson").read_text().splitlines()]
     assert [entry["id"] for entry in entries] == sorted(entry["id"] for entry in entries)
-    assert len((here.directory / "one.ndjson").read_text().splitlines()) == 2
+    assert len((here.directory / "one.ndjson").read_text().splitlines()) == 4
 
 
 def test_tables_show_what_strangers_wrote_as_it_is(here: Cli) -> None:
@@ -631,7 +645,7 @@ def test_help_is_there_for_everything() -> None:
         long = [o for p in command.params if isinstance(p, click.Option) for o in p.opts if o.startswith("--")]
         assert all(option in shown.stdout for option in long), (words, shown.stdout)
     assert silent == []
-    assert len(LEAVES) == 124
+    assert len(LEAVES) == 126
 
 
 @pytest.mark.parametrize("words", [(), ("ca",), ("cert",), ("cert", "issue"), ("serve",)], ids=" ".join)

@@ -7,22 +7,26 @@ from typing import Annotated
 from fastapi import APIRouter, Header, Query, Request
 from starlette.responses import Response
 
-from ca import certificates, enrolment, holding, revocation
-from ca.access import Operation
+from ca import certificates, cost, enrolment, holding, revocation, unrecorded
+from ca.access import Caller, Operation
 from ca.certificates import Query as Filter
 from ca.enrolment import Decision, Wish
 from ca.errors import BadRequest
 from ca.issuance import aissue
+from ca.revocation import Revoked
+from ca.x509.bundle import read_certificates
 from ca.x509.request import read_request
+from ca.x509.revocation_list import RevocationReason
 from pki.product import Product
 from pki.web.answered import CertificatePage, CertificateView, HeldView, IssuedCertificate, RevokedView
-from pki.web.asked import PLAIN, IssueRequest, RenewRequest, RevokeManyRequest, RevokeRequest
+from pki.web.asked import PLAIN, CertificateFilter, IssueRequest, RenewRequest, RevokeManyRequest, RevokeRequest
 from pki.web.context import CallerDep, ProductDep, identity_of, product_of, read_duration, read_names, read_subject
 from pki.web.described import Responses
 from pki.web.direct import DirectRoute
 from pki.web.gate import caller_of
 from pki.web.readable import find_readable
-from pki.web.views import certificate_view, held_view, issued_certificate, revoked_view
+from pki.web.views import certificate_view, cost_view, held_view, issued_certificate, revoked_view
+from renewers.distribution import carrying
 
 router = APIRouter(prefix="/certificates", tags=["certificates"])
 hot = APIRouter(prefix="/certificates", tags=["certificates"], route_class=DirectRoute)
@@ -148,30 +152,53 @@ def release(product: ProductDep, caller: CallerDep, request: Request, serial: st
     return released
 
 
-@router.post("/revocations", summary="Revoke by key or by filter")
+@router.post("/revocations", summary="Revoke by key, by filter, or a certificate that is handed in")
 def revoke_many(product: ProductDep, caller: CallerDep, request: Request, body: RevokeManyRequest) -> RevokedView:
-    """Revoke all that carry a key, or all that a filter finds; `dry_run` only says which."""
+    """Revoke all that carry a key, all that a filter finds, or one that only our key knows.
+
+    `dry_run` says which a filter finds, and what that comes to: lists, bytes, seconds, consumers, OCSP answers.
+    """
     reason = revocation.parse_reason(body.reason)
-    if (body.key is None) == (body.filter is None):
-        raise BadRequest("exactly one of key and filter is needed", code="bad-revocation")
+    if sum(part is not None for part in (body.key, body.filter, body.certificate)) != 1:
+        raise BadRequest("exactly one of key, filter and certificate is needed", code="bad-revocation")
+    if body.filter is not None:
+        return _done(product, request, _revoke_matching(product, caller, _wanted(body.filter), reason, body.dry_run))
+    if body.dry_run:
+        raise BadRequest("one key, or one certificate: there is no dry run", code="bad-revocation")
     if body.key is not None:
-        if body.dry_run:
-            raise BadRequest("a key is blocked or it is not: there is no dry run", code="bad-revocation")
-        return _done(
-            product,
-            request,
-            revoked_view(revocation.revoke_key(product.installation, caller, bytes.fromhex(body.key), reason)),
-        )
-    assert body.filter is not None
-    name = read_names([body.filter.name]) if body.filter.name is not None else None
-    wanted = Filter(
+        revoked = revocation.revoke_key(product.installation, caller, bytes.fromhex(body.key), reason)
+    else:
+        revoked = _revoke_handed_in(product, caller, body.certificate or "", reason)
+    return _done(product, request, revoked_view(revoked))
+
+
+def _revoke_handed_in(product: Product, caller: Caller, text: str, reason: RevocationReason) -> Revoked:
+    found = read_certificates(text.encode())
+    if len(found) != 1:
+        raise BadRequest("one certificate is revoked at a time", code="bad-certificate")
+    return unrecorded.revoke(product.installation, caller, found[0], reason)
+
+
+def _wanted(chosen: CertificateFilter) -> Filter:
+    name = read_names([chosen.name]) if chosen.name is not None else None
+    return Filter(
         name=name[0] if name else None,
-        profile=body.filter.profile,
-        authority=body.filter.authority,
-        requested_by=body.filter.requested_by,
+        profile=chosen.profile,
+        authority=chosen.authority,
+        requested_by=chosen.requested_by,
     )
-    revoked = revocation.revoke_matching(product.installation, caller, wanted, reason, dry_run=body.dry_run)
-    return _done(product, request, revoked_view(revoked, dry_run=body.dry_run))
+
+
+def _revoke_matching(
+    product: Product, caller: Caller, wanted: Filter, reason: RevocationReason, is_dry: bool
+) -> RevokedView:
+    revoked = revocation.revoke_matching(product.installation, caller, wanted, reason, dry_run=is_dry)
+    view = revoked_view(revoked, dry_run=is_dry)
+    if is_dry:
+        found = cost.estimate(product.installation, revocation.matching(product.installation, wanted), reason)
+        kept = product.responder.kept(revoked.serials)
+        view.cost = cost_view(found, carrying.carried_to(product.lifecycle), kept)
+    return view
 
 
 async def _issued(product: Product, decision: Decision) -> Response:

@@ -22,6 +22,7 @@ from pki.web.asked_replacements import DrillRequest, ReplacementRequest
 from pki.web.asked_rotations import SteerRequest
 from pki.web.context import CallerDep, ProductDep, read_duration
 from pki.web.lines import Line, Long, Say
+from pki.web.views import cost_view
 from pki.web.views_replacements import (
     drill_view,
     item_view,
@@ -30,6 +31,7 @@ from pki.web.views_replacements import (
     replacement_view,
     report_view,
 )
+from renewers.distribution import carrying
 from renewers.lifecycle import Lifecycle
 from renewers.replacing import drill, plans, preview, replacement, report, showing
 from renewers.replacing.plans import ReplacementPlan
@@ -62,7 +64,9 @@ def start(product: ProductDep, caller: CallerDep, body: ReplacementRequest) -> R
 @router.post("/plan", summary="Show what a mass replacement would do")
 def plan(product: ProductDep, caller: CallerDep, body: ReplacementRequest) -> ReplacementPreview:
     """How many, how long, in which order, and who else has to act. Changes nothing."""
-    return preview_view(preview.plan(product.lifecycle, caller, _plan(product, body)))
+    found = preview.plan(product.lifecycle, caller, _plan(product, body))
+    cost = None if found.cost is None else cost_view(found.cost, carrying.carried_to(product.lifecycle), 0)
+    return preview_view(found, cost)
 
 
 @router.post("/drill", summary="Drill a mass replacement in a sandbox", response_class=StreamingResponse)

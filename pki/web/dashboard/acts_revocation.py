@@ -5,11 +5,11 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 
-from ca import certificates, revocation
+from ca import certificates, cost, revocation
 from ca.access import Operation
 from ca.certificates import Query, Stored
 from ca.errors import BadRequest, NotFound
-from ca.x509.revocation_list import REASONS
+from ca.x509.revocation_list import REASONS, RevocationReason
 from pki.web.context import identity_of
 from pki.web.dashboard.acting import GOOD, HELD, Action, Doing, Fact, Field, Plan
 from renewers.distribution import consumers, showing
@@ -63,12 +63,21 @@ def _plan(doing: Doing) -> Plan:
 
 
 def _effects(doing: Doing, stored: Stored) -> Iterator[str]:
-    yield "It stands on the next revocation list, which is signed within seconds."
+    yield f"It stands on the next revocation list, which is signed within seconds{grows(doing, stored)}."
     yield refusing(doing, stored)
     others = _same_key(doing, stored)
     many = f"{others} other certificate{'s' if others != 1 else ''}" if others < MOST else f"at least {MOST} others"
     too = f"{many} with the same key {'goes' if others == 1 else 'go'}, too" if others else "no other has the same key"
     yield f"If its key is compromised, {too}; the key is never certified again."
+
+
+def grows(doing: Doing, stored: Stored) -> str:
+    """What that does to the lists that it stands on."""
+    found = cost.estimate(doing.product.installation, [[stored]], RevocationReason.CESSATION_OF_OPERATION)
+    complete = next((one for one in found.lists if one.shard is None), None)
+    if complete is None:
+        return ""
+    return f": {len(found.lists)} lists are made anew, the complete one with {complete.size_after} bytes"
 
 
 def refusing(doing: Doing, stored: Stored) -> str:

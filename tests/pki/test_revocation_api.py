@@ -1,0 +1,117 @@
+"""Hold, release, certificates that only our key knows, and what a mass revocation comes to: over the API."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import httpx
+import pytest
+from cryptography.hazmat.primitives.serialization import Encoding
+
+from ca import cost, crl, revocation
+from ca.access import Role
+from ca.certificates import Query
+from ca.x509.bundle import pem_certificate
+from ca.x509.revocation_list import RevocationReason
+from pki.web.ocsp import REQUEST_TYPE
+from tests import rig
+from tests.ca.asking import ca_of, request_about
+from tests.ca.test_unrecorded import signed
+from tests.pki.conftest import API, World
+
+PATH = f"{API}/certificates/revocations"
+SUPERSEDED = RevocationReason.SUPERSEDED
+
+
+@pytest.fixture
+def admin(world: World) -> httpx.Client:
+    """An administrator."""
+    return world.as_(world.token(Role.ADMIN))
+
+
+def refused(answer: httpx.Response, status: int, code: str) -> dict[str, Any]:
+    """The problem that it is."""
+    found: dict[str, Any] = answer.json()
+    assert (answer.status_code, found["code"]) == (status, code), found
+    return found
+
+
+def test_hold_and_release(world: World, admin: httpx.Client) -> None:
+    """It opens no door meanwhile, cannot be renewed, and is good again; the metrics count it."""
+    holder = world.holder()
+    path = f"{API}/certificates/{holder.serial}"
+    assert world.as_(holder.credential).get(f"{API}/me").status_code == 200
+    held = admin.post(f"{path}/hold").raise_for_status().json()
+    assert (held["serial"], held["released_at"]) == (holder.serial, None)
+    shown = admin.get(path).json()
+    assert (shown["state"], shown["reason"], shown["revoked_at"]) == ("held", "certificate-hold", held["held_at"])
+    assert [one["serial"] for one in admin.get(f"{API}/certificates", params={"state": "held"}).json()["items"]] == [
+        holder.serial
+    ]
+    assert world.as_(holder.credential).get(f"{API}/me").status_code == 401
+    refused(admin.post(f"{path}/hold"), 409, "already-held")
+    assert b'certwright_certificates_revoked_total{reason="certificate-hold"} 1.0' in world.product.metrics.text()
+    released = admin.post(f"{path}/release").raise_for_status().json()
+    assert released["held_at"] == held["held_at"]
+    assert world.as_(holder.credential).get(f"{API}/me").status_code == 200
+    refused(admin.post(f"{path}/release"), 409, "not-held")
+    admin.post(f"{path}/revoke", json={}).raise_for_status()
+    assert "for good" in refused(admin.post(f"{path}/release"), 409, "not-held")["hint"]
+
+
+def test_a_certificate_that_only_our_key_knows(world: World, admin: httpx.Client) -> None:
+    """Handed in as PEM, one at a time; what our key did not sign is somebody else's."""
+    authority = world.installation.authorities.get("issuing").name
+    stranger = signed(world.installation, 0x2A, authority=authority)
+    pem = stranger.public_bytes(Encoding.PEM).decode()
+    done = admin.post(PATH, json={"certificate": pem, "reason": "superseded"}).raise_for_status().json()
+    assert (done["serials"], done["key_blocked"], done["cost"]) == (["2a"], False, None)
+    refused(admin.post(PATH, json={"certificate": pem}), 409, "already-revoked")
+    refused(admin.post(PATH, json={"certificate": pem + pem}), 400, "bad-certificate")
+    refused(admin.post(PATH, json={"certificate": "garbage"}), 400, "bad-certificate")
+    refused(admin.post(PATH, json={"certificate": pem, "key": "ab" * 32}), 400, "bad-revocation")
+    refused(admin.post(PATH, json={"certificate": pem, "dry_run": True}), 400, "bad-revocation")
+    ours = pem_certificate(world.installation.authorities.get(authority).certificate)
+    refused(admin.post(PATH, json={"certificate": ours}), 403, "authority-key")
+    requester = world.as_(world.token(Role.REQUESTER))
+    refused(requester.post(PATH, json={"certificate": pem}), 403, "forbidden")
+
+
+def test_what_a_mass_revocation_comes_to(world: World, admin: httpx.Client) -> None:
+    """Said before it is done, and it comes so: lists, entries and bytes."""
+    installation, issued = world.installation, [rig.issue(world.installation) for _ in range(12)]
+    admin.post(f"{API}/certificates/{issued[0].serial}/hold").raise_for_status()
+    world.product.settle()
+    anybody = world.nobody
+    for one in issued[1:4]:
+        request = request_about(rig.parsed(one), ca_of(installation, "issuing-1"))
+        assert anybody.post("/ocsp", content=request, headers={"Content-Type": REQUEST_TYPE}).status_code == 200
+    body = {"filter": {"profile": "mesh"}, "reason": "superseded"}
+    before = world.counts()
+    asked = admin.post(PATH, json={**body, "dry_run": True}).raise_for_status().json()
+    found = asked["cost"]
+    assert (found["certificates"], found["held"], found["ocsp_answers"]) == (12, 1, 3)
+    assert found["consumers"] == {}
+    assert 0 < found["seconds"] < 10
+    assert world.counts() == before
+    admin.post(PATH, json=body).raise_for_status()
+    world.product.publisher._not_before.clear()
+    world.product.settle()
+    for one in found["lists"]:
+        row = crl.load(installation, one["authority"], crl.COMPLETE if one["shard"] is None else one["shard"])
+        assert row is not None
+        assert row.entries == one["entries_after"]
+        assert abs(len(row.crl) - one["size_after"]) <= 12 + row.entries
+    assert {one["shard"] for one in found["lists"]} > {None}
+
+
+def test_what_is_reckoned_is_what_it_takes(world: World) -> None:
+    """Of some hundreds, in the right order of magnitude; a retired CA makes no list."""
+    for _ in range(300):
+        rig.issue(world.installation)
+    query = Query(profile="mesh")
+    found = cost.estimate(world.installation, revocation.matching(world.installation, query), SUPERSEDED)
+    assert found.certificates == 300
+    assert found.delta_bytes == 300 * 53
+    assert 0.01 < found.seconds < 5
+    assert cost.estimate(world.installation, [], SUPERSEDED) == cost.Cost(0, 0, (), 0, 0.0)
