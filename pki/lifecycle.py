@@ -14,6 +14,7 @@ from sqlalchemy import select
 from sqlmodel import col
 
 from ca import facts
+from ca.completeness import Rounds
 from ca.errors import Conflict, Misconfigured
 from ca.installation import Installation
 from ca.keys.algorithms import KeyType
@@ -38,7 +39,12 @@ DAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
 
 
 def make_lifecycle(
-    state: Path, settings: Settings, installation: Installation, metrics: LifecycleMetrics, responder: Responder
+    state: Path,
+    settings: Settings,
+    installation: Installation,
+    metrics: LifecycleMetrics,
+    responder: Responder,
+    rounds: Rounds,
 ) -> Lifecycle:
     """Everything that the floor below needs. `Misconfigured` says which setting is wrong."""
     sealer = Sealer(find_passphrase(state / settings.keys.passphrase_file), sealer_salt(installation.store))
@@ -63,6 +69,7 @@ def make_lifecycle(
         sign_manifest=signer.sign,
         signing_trouble=lambda: signer.trouble,
         status_trouble=lambda: responder.signers.trouble,
+        list_trouble=lambda: rounds.troubles,
     )
 
 

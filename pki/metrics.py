@@ -6,7 +6,10 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, gene
 
 from pki.lifecycle_metrics import LifecycleMetrics
 
-STATUSES = ("good", "revoked", "unknown", "several", "malformed", "unauthorized", "try-later", "internal-error")
+STATUSES = (
+    *("good", "revoked", "unknown", "several"),
+    *("malformed", "unauthorized", "try-later", "over-limit", "internal-error"),
+)
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
 
@@ -46,6 +49,18 @@ class Metrics:
             "certwright_crl_age_seconds", "Age of the oldest CRL of each authority.", ["authority"], registry=registry
         )
         self.crl_entries = Gauge("certwright_crl_entries", "Entries on CRLs.", ["authority"], registry=registry)
+        self.crl_findings = Gauge(
+            "certwright_crl_findings",
+            "What published CRLs lack or say of nobody, against the tables. Anything but 0 is an alarm.",
+            ["authority"],
+            registry=registry,
+        )
+        self.crl_checked_age_seconds = Gauge(
+            "certwright_crl_checked_age_seconds",
+            "Time since the list was held against the tables that was so longest ago.",
+            ["authority"],
+            registry=registry,
+        )
         answers = Counter("certwright_ocsp_answers", "OCSP answers, by what they say.", ["status"], registry=registry)
         self.ocsp_status = {status: answers.labels(status) for status in STATUSES}
         self.ocsp_held = Counter(

@@ -15,6 +15,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from ca import clock, delta, facts, recording
 from ca.authority import Authorities, PublicUrls
+from ca.completeness import Rounds
 from ca.crl import CrlPolicy, CrlPublisher
 from ca.errors import KeyUnavailable, Misconfigured
 from ca.installation import Installation
@@ -47,6 +48,7 @@ class Product(AbstractContextManager["Product"]):
         settings: Settings,
         lifecycle: Lifecycle,
         responder: Responder,
+        rounds: Rounds,
         metrics: Metrics,
         lock: ProcessLock,
     ) -> None:
@@ -57,6 +59,7 @@ class Product(AbstractContextManager["Product"]):
         self._lists = CrlPolicy(settings.crl.lifetime, settings.crl.refresh, settings.crl.backdate)
         self.publisher = CrlPublisher(installation, self._lists)
         self.responder = responder
+        self.list_rounds = rounds
         self.tokens = TokenCheck(installation)
         self.lifecycle = lifecycle
         self.metrics = metrics
@@ -88,13 +91,14 @@ class Product(AbstractContextManager["Product"]):
             metrics = Metrics()
             ocsp = OcspPolicy(settings.ocsp.lifetime, settings.ocsp.refresh, settings.ocsp.backdate)
             responder = Responder(installation, ocsp)
-            lifecycle = make_lifecycle(state, settings, installation, metrics.lifecycle, responder)
+            rounds = Rounds(installation)
+            lifecycle = make_lifecycle(state, settings, installation, metrics.lifecycle, responder, rounds)
         except BaseException:
             if store is not None:
                 store.close()
             lock.release()
             raise
-        return cls(state, settings, lifecycle, responder, metrics, lock)
+        return cls(state, settings, lifecycle, responder, rounds, metrics, lock)
 
     @property
     def socket(self) -> Path:

@@ -23,6 +23,8 @@ from pki.logs import logger
 from pki.product import Product
 
 log = logger(__name__)
+LIST_SECONDS = 0.5
+"""How long a beat checks lists."""
 SAMPLE = 20
 """How many certificates a beat of the sample lint looks at: about 60 ms."""
 
@@ -100,6 +102,13 @@ def watch_crls(product: Product) -> None:
             log.error(word, authority=status.authority, shard=status.shard, seconds_left=status.next_update - now)
 
 
+def check_lists(product: Product) -> None:
+    """Hold some lists against the tables, as they are served; all of them in their turn."""
+    for found in product.list_rounds.step(LIST_SECONDS):
+        for message in found.findings:
+            log.error("crl-incomplete", authority=found.authority, finding=message, hint="certwright ca crl --check")
+
+
 def keep_responders(product: Product) -> None:
     """Follow what signs OCSP answers in time, and say so while that fails."""
     signers = product.responder.signers
@@ -114,6 +123,7 @@ BEATS = (
     Beat("recover", 60, recover),
     Beat("lint-sample", 60, SampleLint()),
     Beat("watch-crls", 300, watch_crls),
+    Beat("check-lists", 60, check_lists),
     Beat("keep-responders", 300, keep_responders),
     Beat("prune", 3600, prune),
     Beat("watch-authorities", 86400, watch_authorities),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -108,6 +108,8 @@ class Lifecycle:
     """Why the signer's certificate could not be renewed the last time; None if all is well."""
     status_trouble: Callable[[], Mapping[str, CertwrightError]] = dict
     """By CA, why what signs its OCSP answers could not be made or followed the last time."""
+    list_trouble: Callable[[], Mapping[str, Sequence[str]]] = dict
+    """By CA, what its published lists do not say, or say of nobody, as of the last look at each."""
 
     lead_times: LeadTimes = field(default_factory=LeadTimes)
     """How long renewals took so far."""

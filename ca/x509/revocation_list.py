@@ -8,7 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from enum import IntEnum
+from functools import lru_cache
 
 from cryptography import x509
 
@@ -122,6 +124,27 @@ def entries_of(crl: bytes) -> memoryview:
         if tag == 0x30 and place:
             return view[content:stop]
     return view[:0]
+
+
+def read_entries(entries: memoryview) -> Iterator[tuple[int, int, int]]:
+    """Serial number, time and reason of each entry; whatever cannot be read raises one of Python's own errors."""
+    for tag, _, start, end in der.elements(entries, 0, len(entries)):
+        parts = list(der.elements(entries, start, end))
+        if tag != 0x30 or end > len(entries) or len(parts) not in (2, 3) or parts[0][0] != 0x02:
+            raise ValueError("this is not an entry of a list")
+        serial = int.from_bytes(entries[parts[0][2] : parts[0][3]], "big")
+        reason = _REASONS_READ.get(bytes(entries[parts[2][1] : parts[2][3]]), -1) if len(parts) == 3 else 0
+        yield serial, _read_time(bytes(entries[parts[1][1] : parts[1][3]])), reason
+
+
+_REASONS_READ = {extension: reason for reason, extension in _REASON_EXTENSIONS.items()}
+
+
+@lru_cache(maxsize=4096)
+def _read_time(encoded: bytes) -> int:
+    text = encoded[2:].decode("ascii")
+    form = "%y%m%d%H%M%SZ" if encoded[0] == 0x17 else "%Y%m%d%H%M%SZ"
+    return int(datetime.strptime(text, form).replace(tzinfo=UTC).timestamp())
 
 
 def _after_times(view: memoryview, start: int, end: int) -> Iterator[tuple[int, int, int, int]]:

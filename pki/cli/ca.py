@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -140,6 +140,10 @@ def crl(
     out: Annotated[
         Path | None, typer.Option("--out", "-o", help="Write the complete CRLs, PEM, for servers that load one file.")
     ] = None,
+    check: Annotated[
+        bool,
+        typer.Option("--check", help="Hold every list, as it is served, against what is revoked; 1 if one is wrong."),
+    ] = False,
     json: Json = False,
 ) -> None:
     """Show how fresh CRLs are; with --out, write the complete ones (nginx: ssl_crl, Mosquitto: crlfile)."""
@@ -152,6 +156,10 @@ def crl(
             names = [row["name"] for row in client.get("/authorities") if row["state"] != "retired"]
         else:
             names = [client.get(named("/authorities", name))["name"]]
+        if check:
+            found = [one for each in names for one in client.post(f"{named('/authorities', each)}/crls/check", {})]
+            _say_checked(found, as_json=json)
+            return
         if out is not None:
             write_or_print("".join(client.fetch(f"/crl/{each}.pem").decode() for each in names), out)
             if not json:
@@ -162,6 +170,22 @@ def crl(
     elif out is None:
         columns = ("authority", "lists", "entries", "oldest", "first to end", "overdue")
         table(columns, [_summary(each, rows) for each, rows in lists.items()], empty="there are no CRLs")
+
+
+def _say_checked(found: list[dict[str, Any]], *, as_json: bool) -> None:
+    from pki.cli.output import counted, print_json, say
+
+    wrong = [one for one in found if one["wrong"]]
+    if as_json:
+        print_json(found)
+    else:
+        for one in wrong:
+            for finding in one["findings"]:
+                say(finding)
+        entries = sum(one["entries"] for one in found)
+        say(f"{counted(len(found), 'list')} with {counted(entries, 'entry')} checked, {len(wrong)} wrong")
+    if wrong:
+        raise typer.Exit(1)
 
 
 @app.command()

@@ -147,6 +147,15 @@ class CrlView(BaseModel):
     url: str
 
 
+class CrlCheckView(BaseModel):
+    """One published list, held against the tables."""
+
+    name: str
+    entries: int
+    wrong: int
+    findings: list[str] = Field(description="the first of them, in words")
+
+
 class DangerView(BaseModel):
     """A dangerous combination in a profile."""
 

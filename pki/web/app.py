@@ -143,6 +143,11 @@ def measure(product: Product) -> None:
         found.crl_seconds_left.labels(name).set(min(status.next_update for status in own) - now)
         found.crl_age_seconds.labels(name).set(now - min(status.this_update for status in own))
         found.crl_entries.labels(name).set(sum(status.entries for status in own if status.shard == crl.COMPLETE))
+    found.crl_findings.clear()
+    found.crl_checked_age_seconds.clear()
+    for name, (wrong, age) in product.list_rounds.counts.items():
+        found.crl_findings.labels(name).set(wrong)
+        found.crl_checked_age_seconds.labels(name).set(age)
     found.ocsp_signer_seconds_left.clear()
     followed = {row.name for row in product.installation.authorities.all() if row.state in SIGNING}
     for name, end in product.responder.signers.ends.items():

@@ -38,6 +38,7 @@ LONGEST_PATH = 4096
 THREADS, MOST_WAITING = 2, 500
 """Who makes answers that are not there yet, and how many may wait for one; those beyond are told to try later."""
 _TOO_MANY = Answer(encoding.TRY_LATER, "try-later")
+_OVER_LIMIT = Answer(encoding.TRY_LATER, "over-limit")
 _FAILED = Answer(encoding.INTERNAL_ERROR, "internal-error")
 
 
@@ -84,7 +85,7 @@ class Ocsp:
                 self._limiter.take(str(client[0]))
         except RateLimited as error:
             self._product.metrics.refused.labels(error.code).inc()
-            return _TOO_MANY
+            return _OVER_LIMIT
         self._product.metrics.ocsp_signed.inc()
         return await self._made_beside(request)
 

@@ -24,6 +24,7 @@ from renewers.telling.alarms import Trouble
 LATE_ALARM = "publication-late"
 SIGNER_ALARM = "publication-signer"
 RESPONDER_ALARM = "responder-signer"
+LIST_ALARM = "crl-incomplete"
 LATE_PART = 4
 """A manifest is late once less than this part of its life is left: it should have been followed at half of it."""
 PAGE = 100
@@ -59,7 +60,7 @@ def watch(lifecycle: Lifecycle) -> int:
         standing = connection.execute(select(col(Alarm.subject)).where(col(Alarm.kind) == LATE_ALARM)).scalars().all()
     if late or standing:
         changed += lifecycle.store.write(lambda tx: _judge_ends(tx, ends, standing))
-    return changed + _judge_signer(lifecycle) + _judge_responders(lifecycle)
+    return changed + _judge_signer(lifecycle) + _judge_responders(lifecycle) + _judge_lists(lifecycle)
 
 
 def _judge_signer(lifecycle: Lifecycle) -> int:
@@ -79,21 +80,34 @@ def _judge_signer(lifecycle: Lifecycle) -> int:
 
 def _judge_responders(lifecycle: Lifecycle) -> int:
     """The same of what signs OCSP answers, for each CA."""
-    troubles = lifecycle.status_trouble()
+    said = [
+        Trouble(RESPONDER_ALARM, name, "error", f"what signs OCSP answers cannot be made: {e.message}", e.hint)
+        for name, e in lifecycle.status_trouble().items()
+    ]
+    return _judge_each(lifecycle, RESPONDER_ALARM, said)
+
+
+def _judge_lists(lifecycle: Lifecycle) -> int:
+    """And of lists that do not say what the tables say."""
+    hint = "certwright ca crl --check says all of it; a list is made anew when anything on it is revoked"
+    said = [
+        Trouble(LIST_ALARM, name, "critical", f"{findings[0]}; {len(findings)} findings in all", hint)
+        for name, findings in lifecycle.list_trouble().items()
+    ]
+    return _judge_each(lifecycle, LIST_ALARM, said)
+
+
+def _judge_each(lifecycle: Lifecycle, kind: str, said: Sequence[Trouble]) -> int:
+    """Raise these alarms, and clear the others of their kind; returns how many changed."""
     with lifecycle.store.read() as connection:
-        known = select(col(Alarm.subject)).where(col(Alarm.kind) == RESPONDER_ALARM)
-        over = sorted(set(connection.execute(known).scalars()) - set(troubles))
-    if not troubles and not over:
+        known = connection.execute(select(col(Alarm.subject)).where(col(Alarm.kind) == kind)).scalars()
+        over = sorted(set(known) - {one.subject for one in said})
+    if not said and not over:
         return 0
 
     def unit(tx: Transaction) -> int:
-        said = [
-            Trouble(RESPONDER_ALARM, name, "error", f"what signs OCSP answers cannot be made: {e.message}", e.hint)
-            for name, e in troubles.items()
-        ]
-        return sum(alarms.raise_alarm(tx, one) for one in said) + sum(
-            alarms.clear_alarm(tx, RESPONDER_ALARM, name) for name in over
-        )
+        raised = sum(alarms.raise_alarm(tx, one) for one in said)
+        return raised + sum(alarms.clear_alarm(tx, kind, name) for name in over)
 
     return int(lifecycle.store.write(unit))
 

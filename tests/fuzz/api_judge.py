@@ -37,6 +37,7 @@ NEEDS: Mapping[str, tuple[Op, ...]] = {
     "GET /authorities/{name}": (Op.READ_AUTHORITIES,),
     "POST /authorities/{name}/state": (Op.MANAGE_AUTHORITIES,),
     "GET /authorities/{name}/crls": (Op.READ_AUTHORITIES,),
+    "POST /authorities/{name}/crls/check": (Op.READ_ANY,),
     "GET /profiles": (Op.READ_PROFILES,),
     "GET /profiles/{name}": (Op.READ_PROFILES,),
     "POST /profiles/{name}/lint": (Op.READ_PROFILES,),

@@ -605,6 +605,9 @@ DOORS = {
     "show an authority": Door("GET /authorities/{name}", at(f"{API}/authorities/issuing"), KNOWN),
     "change a state": Door("POST /authorities/{name}/state", _to_retire, ADMINS),
     "freshness": Door("GET /authorities/{name}/crls", at(f"{API}/authorities/issuing/crls"), KNOWN),
+    "check lists": Door(
+        "POST /authorities/{name}/crls/check", at(f"{API}/authorities/issuing/crls/check", {}), READERS
+    ),
     "list profiles": Door("GET /profiles", at(f"{API}/profiles"), READERS | ISSUERS),
     "show a profile": Door("GET /profiles/{name}", at(f"{API}/profiles/mesh"), READERS | ISSUERS),
     "lint": Door("POST /profiles/{name}/lint", at(f"{API}/profiles/ephemeral/lint"), READERS | ISSUERS),

@@ -7,16 +7,23 @@ from typing import Any
 import httpx
 import pytest
 from cryptography.hazmat.primitives.serialization import Encoding
+from sqlalchemy import delete
+from sqlmodel import col
 
 from ca import cost, crl, revocation
 from ca.access import Role
 from ca.certificates import Query
+from ca.models import Revocation
 from ca.x509.bundle import pem_certificate
 from ca.x509.revocation_list import RevocationReason
+from pki import schedule
+from pki.web.app import measure
 from pki.web.ocsp import REQUEST_TYPE
+from renewers.distribution import freshness
 from tests import rig
 from tests.ca.asking import ca_of, request_about
 from tests.ca.test_unrecorded import signed
+from tests.ca.world import outside
 from tests.pki.conftest import API, World
 
 PATH = f"{API}/certificates/revocations"
@@ -115,3 +122,28 @@ def test_what_is_reckoned_is_what_it_takes(world: World) -> None:
     assert found.delta_bytes == 300 * 53
     assert 0.01 < found.seconds < 5
     assert cost.estimate(world.installation, [], SUPERSEDED) == cost.Cost(0, 0, (), 0, 0.0)
+
+
+def test_lists_are_checked(world: World, admin: httpx.Client) -> None:
+    """By hand, and by the schedule, with metrics and an alarm while one is wrong."""
+    issued = rig.issue(world.installation)
+    admin.post(f"{API}/certificates/{issued.serial}/revoke", json={}).raise_for_status()
+    world.product.settle()
+    path = f"{API}/authorities/issuing/crls/check"
+    found = admin.post(path).raise_for_status().json()
+    assert len(found) == 4 + 2
+    assert [one for one in found if one["wrong"]] == []
+    assert sum(one["entries"] for one in found) >= 2
+    with outside(world.installation.store) as connection:
+        connection.execute(delete(Revocation).where(col(Revocation.serial) == issued.serial))
+    wrong = [one for one in admin.post(path).json() if one["wrong"]]
+    assert all(f"{issued.serial} stands there" in one["findings"][0] for one in wrong)
+    assert len(wrong) >= 2
+    schedule.check_lists(world.product)
+    measure(world.product)
+    assert b'certwright_crl_findings{authority="issuing-1"} ' + str(len(wrong)).encode() in world.product.metrics.text()
+    assert freshness.watch(world.product.lifecycle) >= 1
+    alarms = admin.get(f"{API}/alarms").json()["items"]
+    assert [(one["subject"], one["severity"]) for one in alarms if one["kind"] == "crl-incomplete"] == [
+        ("issuing-1", "critical")
+    ]

@@ -6,7 +6,7 @@ from contextlib import suppress
 
 from fastapi import APIRouter
 
-from ca import crl, hierarchy, lastlist
+from ca import completeness, crl, hierarchy, lastlist
 from ca.access import Operation
 from ca.authority import State
 from ca.errors import BadRequest, Forbidden, KeyUnavailable
@@ -16,7 +16,7 @@ from ca.models import Authority
 from ca.secret import Secret
 from ca.x509.bundle import read_certificates, read_private_key
 from pki.product import Product
-from pki.web.answered import AuthorityView, CrlView
+from pki.web.answered import AuthorityView, CrlCheckView, CrlView
 from pki.web.asked import AuthorityImport, AuthorityRequest, StateRequest
 from pki.web.context import CallerDep, ProductDep, read_duration, read_subject
 from pki.web.views import authority_view, crl_view
@@ -104,6 +104,16 @@ def crls(product: ProductDep, caller: CallerDep, name: str) -> list[CrlView]:
     row = product.installation.authorities.get(name)
     urls = product.installation.authorities.urls
     return [crl_view(s, urls) for s in crl.statuses(product.installation) if s.authority == row.name]
+
+
+@router.post("/{name}/crls/check", summary="Hold the CRLs of an authority against the tables")
+def check_crls(product: ProductDep, caller: CallerDep, name: str) -> list[CrlCheckView]:
+    """Every list as it is served: whether it has all that is revoked, as the tables have it, and nothing else."""
+    caller.must(Operation.READ_ANY)
+    return [
+        CrlCheckView(name=one.name, entries=one.entries, wrong=one.wrong, findings=one.findings)
+        for one in completeness.check_all(product.installation, authority=name)
+    ]
 
 
 def _view(product: Product, row: Authority) -> AuthorityView:
