@@ -147,7 +147,9 @@ def test_what_is_wrong_is_refused_with_the_reason(consumer: Consumer) -> None:
 
 def test_a_replay_is_found_by_who_remembers(consumer: Consumer) -> None:
     """What was accepted is remembered only when asked, and never for something that was refused."""
-    consumer.publish(trust(200, previous=Previous(100, trust(100).sha256)), "new.jws")
+    first = trust(100)
+    consumer.publish(first)
+    consumer.publish(trust(200, previous=Previous(100, first.sha256)), "new.jws")  # of this one: times are in it
     held = ("--held", "held.json")
     assert consumer.refused("trust.jws", *held) == "file", "a memory that is not there is not an empty one"
     assert consumer.json("trust.jws", *held, "--update")["updated"] is True
