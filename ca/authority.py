@@ -31,6 +31,7 @@ from ca.keys.algorithms import KeyType, PrivateKey, PublicKey, SignatureScheme, 
 from ca.models import Authority, CrossCertificate, Revocation
 from ca.store import Store
 from ca.x509.certificate import key_identifier, subject_of
+from ca.x509.constraints import Limits, limits_of
 from ca.x509.lint import IssuerFacts
 
 FRESH_FOR = 2.0
@@ -104,6 +105,8 @@ class Issuer:
     facts: IssuerFacts
     crl_shards: int
     urls: PublicUrls
+    limits: tuple[Limits, ...]
+    """What its certificate, and those above it, say about names; see `ca/x509/constraints.py`."""
     chain: tuple[bytes, ...]
     """DER certificates from the issuer itself up to, and without, the root; then the root's cross-certificates."""
 
@@ -173,7 +176,8 @@ class Authorities:
             cached = self._issuers.get(row.name)
         if cached is not None and (cached.state, cached.chain) == (row.state, chain):
             return cached
-        issuer = make_issuer(row, chain, self._keys.load(row.key_label), self.urls)
+        above = [other.certificate for other in self.ancestors(row)]
+        issuer = make_issuer(row, chain, self._keys.load(row.key_label), self.urls, above)
         with self._lock:
             self._issuers[row.name] = issuer
         return issuer
@@ -248,8 +252,13 @@ class Authorities:
         return found
 
 
-def make_issuer(row: Authority, chain: Sequence[bytes], key: PrivateKey, urls: PublicUrls) -> Issuer:
-    """Put an authority and its key together. `KeyUnavailable` if the key does not belong to the certificate."""
+def make_issuer(
+    row: Authority, chain: Sequence[bytes], key: PrivateKey, urls: PublicUrls, above: Sequence[bytes] = ()
+) -> Issuer:
+    """Put an authority and its key together; `above` are the certificates of the CAs over it, DER.
+
+    `KeyUnavailable` if the key does not belong to the certificate.
+    """
     certificate = x509.load_der_x509_certificate(row.certificate)
     public_key = key.public_key()
     key_type = key_type_of(public_key)
@@ -270,6 +279,7 @@ def make_issuer(row: Authority, chain: Sequence[bytes], key: PrivateKey, urls: P
         facts=facts_of(certificate),
         crl_shards=row.crl_shards,
         urls=urls,
+        limits=tuple(filter(None, map(limits_of, (certificate, *map(x509.load_der_x509_certificate, above))))),
         chain=tuple(chain),
     )
 

@@ -24,6 +24,7 @@ from ca.keys.weak import weaknesses
 from ca.profiles.config import CHOOSING_KINDS, SYSTEM_KINDS
 from ca.profiles.profile import Profile
 from ca.profiles.rules import Attributes
+from ca.x509.constraints import Limits
 from ca.x509.names import Name
 from ca.x509.request import Request
 
@@ -40,6 +41,8 @@ class Wish:
     lifetime: timedelta | None = None
     subject: x509.Name | None = None
     path_length: int | None = None
+    limits: Limits | None = None
+    """The names that a new CA may certify, and all that is beneath it."""
     idempotency_key: str | None = None
     authority: str | None = None
     """A generation that is to sign, prepared or active: for kinds authority and probe. Else the active one signs."""
@@ -59,6 +62,7 @@ class Decision:
     attributes: Attributes
     subject: x509.Name | None
     path_length: int | None
+    limits: Limits | None
     renews: str | None
     idempotency_key: str | None
     authority: str | None
@@ -229,6 +233,7 @@ def _decide(
         attributes=attributes,
         subject=wish.subject,
         path_length=wish.path_length if profile.config.kind == "authority" else None,
+        limits=wish.limits if profile.config.kind == "authority" else None,
         renews=renews,
         idempotency_key=_scoped(caller, wish.idempotency_key),
         authority=wish.authority,

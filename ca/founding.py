@@ -20,6 +20,7 @@ from ca.keys.algorithms import AUTHORITY_KEY_TYPES, KeyType, PrivateKey, key_typ
 from ca.keys.weak import weaknesses
 from ca.policy import judge_subject
 from ca.x509 import certificate as encoding
+from ca.x509.constraints import Limits
 from ca.x509.lint import lint
 
 ROOT_LIFETIME = timedelta(days=3650)
@@ -39,6 +40,8 @@ class Plan:
     key_type: KeyType
     lifetime: timedelta | None = None
     crl_shards: int = 0
+    limits: Limits | None = None
+    """The names that it, and all that is beneath it, may certify; None for any."""
     state: State | None = None
     """None: active if its line has no active authority yet, else prepared."""
 
@@ -88,6 +91,7 @@ def self_signed(key: PrivateKey, plan: Plan) -> bytes:
             encoding.extension(x509.BasicConstraints(ca=True, path_length=None), critical=True),
             encoding.extension(usage, critical=True),
             encoding.extension(x509.SubjectKeyIdentifier(identifier), critical=False),
+            *([encoding.extension(plan.limits.extension(), critical=True)] if plan.limits is not None else ()),
         ),
     )
     if found := lint(encoding.preview(tbs, scheme.identifier), None):

@@ -78,7 +78,7 @@ def create_subordinate(
     above = installation.authorities.issuer_for(line) if parent is None else installation.authorities.signer(parent)
     crossing.revoke_orphans(installation)
     place = _place(installation, plan, above.id)
-    wish = Wish(lifetime=plan.lifetime, subject=plan.subject, path_length=0, authority=above.name)
+    wish = Wish(lifetime=plan.lifetime, subject=plan.subject, path_length=0, limits=plan.limits, authority=above.name)
     key = installation.keys.create(place.key_label, plan.key_type)
     try:
         request = read_request(make_request(key, plan.subject))  # of a key that is ours, and read like anybody's

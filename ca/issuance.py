@@ -87,6 +87,7 @@ def issuing(decision: Decision, installation: Installation) -> Story:
         shard=issuer.shard_of(serial) if decision.profile.names_crl else None,
         role=decision.role,
         attributes=decision.attributes,
+        limits=decision.limits,
     )
     tbs = signing.build(order, issuer)
 

@@ -22,7 +22,9 @@ from ca.errors import Defect, PolicyRefusal
 from ca.keys.algorithms import KeyType
 from ca.profiles.profile import Profile
 from ca.profiles.rules import Attributes
+from ca.x509 import constraints
 from ca.x509.certificate import assemble, encode_tbs, extension, key_identifier, preview, raw_extension
+from ca.x509.constraints import Limits
 from ca.x509.deeplint import deep_lint
 from ca.x509.lint import NO_REV_AVAIL, lint
 from ca.x509.names import Kind, Name, encode_all
@@ -57,6 +59,8 @@ class Order(NamedTuple):
     shard: int | None
     role: Role
     attributes: Attributes
+    limits: Limits | None = None
+    """The names that a CA may certify, and all that is beneath it; None for any, and for a leaf."""
 
 
 def build(order: Order, issuer: Issuer) -> bytes:
@@ -97,6 +101,7 @@ def check(tbs: bytes, order: Order, issuer: Issuer) -> None:
     # From here on the order's typed names are known to be the certificate's, and nothing else is in it.
     subject = policy.Subject(order.names, order.key_type, ends - begins + 1, order.role, order.attributes)
     reasons += policy.judge(order.profile, subject)
+    reasons += constraints.objections(issuer.limits, certificate)
     if order.profile.config.lint.pkilint == "always":
         reasons += deep_lint(assemble(tbs, issuer.scheme.identifier, b""))
     if reasons:
@@ -154,6 +159,8 @@ def _subject(order: Order) -> bytes:
 
 def _extensions(order: Order, issuer: Issuer, *, is_nameless: bool) -> Iterator[bytes]:
     yield _usages(order.profile, order.key_type, order.path_length)
+    if order.limits is not None:
+        yield extension(order.limits.extension(), critical=True)
     if order.names:
         yield raw_extension(_SAN, encode_all(order.names), critical=is_nameless)
     yield raw_extension(_SKI, der.octet_string(key_identifier(order.spki)), critical=False)

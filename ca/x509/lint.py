@@ -24,6 +24,7 @@ Extensions = Mapping[type[x509.ExtensionType], x509.Extension[Any]]
 _CRITICAL: Mapping[type[x509.ExtensionType], bool | None] = {
     x509.BasicConstraints: True,
     x509.KeyUsage: True,
+    x509.NameConstraints: True,
     x509.SubjectAlternativeName: None,  # critical exactly when the subject is empty
     x509.ExtendedKeyUsage: False,
     x509.SubjectKeyIdentifier: False,
@@ -91,6 +92,8 @@ def _usages(found: list[Reason], extensions: Extensions) -> None:
         _note(found, "a CA has to have keyCertSign", "RFC 5280 4.2.1.3")
     elif not constraints.value.ca and (usage.value.key_cert_sign or usage.value.crl_sign):
         _note(found, "only a CA may have keyCertSign or cRLSign", "RFC 5280 4.2.1.3")
+    if x509.NameConstraints in extensions and (constraints is None or not constraints.value.ca):
+        _note(found, "only a CA may have name constraints", "RFC 5280 4.2.1.10")
 
 
 def _names(found: list[Reason], certificate: x509.Certificate, extensions: Extensions) -> None:

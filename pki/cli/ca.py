@@ -18,6 +18,14 @@ Name = Annotated[str, typer.Argument(help="An authority such as issuing-1, or a 
 BEGIN = "-----BEGIN CERTIFICATE-----"
 Out = Annotated[Path | None, typer.Option("--out", "-o", help="File to write; standard output if left out.")]
 
+Permit = Annotated[
+    list[str] | None,
+    typer.Option(
+        help="Names that it may certify, and no other: dns:internal.example, ip:10.0.0.0/8, uri:.mesh, email:..."
+    ),
+]
+Exclude = Annotated[list[str] | None, typer.Option(help="Names that it may not certify, written like those.")]
+
 
 @app.command("list")
 def listing(json: Json = False) -> None:
@@ -60,6 +68,8 @@ def create(
     key_type: Annotated[str, typer.Option(help="Key of the new CA.")] = "P-256",
     lifetime: Annotated[str | None, typer.Option(help="Such as 1825d; the profile's if left out.")] = None,
     shards: Annotated[int | None, typer.Option(help="CRL shards; the setting crl.shards if left out.")] = None,
+    permit: Permit = None,
+    exclude: Exclude = None,
     json: Json = False,
 ) -> None:
     """Make an authority. A second generation of a line starts as prepared: activate it when it is known everywhere."""
@@ -72,6 +82,8 @@ def create(
         "key_type": key_type,
         "lifetime": lifetime,
         "crl_shards": shards,
+        "permit": permit or [],
+        "exclude": exclude or [],
     }
     with connect() as client:
         _shown(client.post("/authorities", body), as_json=json)

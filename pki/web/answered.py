@@ -129,6 +129,8 @@ class AuthorityView(BaseModel):
     not_before: str
     not_after: str
     crl_shards: int
+    permitted: list[str] = Field(description="name constraints of its certificate; empty: any name")
+    excluded: list[str]
     sha256: str
     certificate: str
 

@@ -81,6 +81,8 @@ class AuthorityRequest(_In):
     key_type: Word = "P-256"
     lifetime: DurationText | None = None
     crl_shards: int | None = Field(default=None, ge=0, le=4096)
+    permit: list[Text] = Field(default=[], max_length=100, description="name constraints, such as dns:internal.example")
+    exclude: list[Text] = Field(default=[], max_length=100)
 
 
 class AuthorityImport(_In):

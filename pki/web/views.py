@@ -26,6 +26,7 @@ from ca.profiles.profile import Profile
 from ca.revocation import Revoked
 from ca.x509.bundle import pem_certificate, pem_chain
 from ca.x509.certificate import fingerprint
+from ca.x509.constraints import Limits, limits_of
 from ca.x509.revocation_list import RevocationReason
 from pki.web.answered import (
     AuthorityView,
@@ -128,6 +129,7 @@ def authority_view(row: Authority, parent: Authority | None) -> AuthorityView:
     """An authority."""
     certificate = x509.load_der_x509_certificate(row.certificate)
     key_type = key_type_of(certificate.public_key())  # type: ignore[arg-type]
+    limits = limits_of(certificate) or Limits()
     return AuthorityView(
         name=row.name,
         line=row.line,
@@ -140,6 +142,8 @@ def authority_view(row: Authority, parent: Authority | None) -> AuthorityView:
         not_before=moment(row.not_before),
         not_after=moment(row.not_after),
         crl_shards=row.crl_shards,
+        permitted=[*map(str, limits.permitted), *(one.rfc4514_string() for one in limits.directories_permitted)],
+        excluded=[*map(str, limits.excluded), *(one.rfc4514_string() for one in limits.directories_excluded)],
         sha256=fingerprint(row.certificate),
         certificate=pem_certificate(row.certificate),
     )

@@ -15,6 +15,7 @@ from ca.keys.algorithms import KeyType, PrivateKey, key_type_of
 from ca.models import Authority
 from ca.secret import Secret
 from ca.x509.bundle import read_certificates, read_private_key
+from ca.x509.constraints import parse_limits
 from pki.product import Product
 from pki.web.answered import AuthorityView, CrlCheckView, CrlView
 from pki.web.asked import AuthorityImport, AuthorityRequest, StateRequest
@@ -44,6 +45,7 @@ def create(product: ProductDep, caller: CallerDep, body: AuthorityRequest) -> Au
         key_type=_key_type(body.key_type),
         lifetime=read_duration(body.lifetime),
         crl_shards=0 if body.profile is None else shards,
+        limits=parse_limits(body.permit, body.exclude),
     )
     if body.profile is None:
         row = hierarchy.create_root(product.installation, caller, plan)
