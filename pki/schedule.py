@@ -11,7 +11,7 @@ from functools import partial
 
 from apscheduler.schedulers.background import BackgroundScheduler
 
-from ca import certificates, clock, crl, retention, sessions, unrecorded
+from ca import certificates, clock, crl, in_force, retention, sessions, unrecorded
 from ca.authority import State
 from ca.errors import CertwrightError
 from ca.specimen import lint_profile
@@ -61,6 +61,12 @@ def reload_profiles(product: Product) -> None:
         log.info("profile-changed", profile=profile.name, sha256=profile.sha256)
         for reason in lint_profile(profile):
             log.error("profile-lint", profile=profile.name, finding=str(reason))
+    record_profiles(product)
+
+
+def record_profiles(product: Product) -> None:
+    """Say in the ledger which versions of profiles are in force, where that is news."""
+    in_force.record(product.installation)
 
 
 class SampleLint:
@@ -120,6 +126,7 @@ def keep_responders(product: Product) -> None:
 BEATS = (
     Beat("sequence-ledger", 1, sequence_ledger),
     Beat("reload-profiles", 5, reload_profiles),
+    Beat("record-profiles", 60, record_profiles),
     Beat("recover", 60, recover),
     Beat("lint-sample", 60, SampleLint()),
     Beat("watch-crls", 300, watch_crls),

@@ -12,16 +12,16 @@ import tomllib
 from collections.abc import Iterator, Mapping
 from datetime import timedelta
 from pathlib import Path
-from typing import Annotated, Any, Literal, get_origin
+from typing import Any, Literal, get_origin
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, ValidationInfo, field_validator
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator
 from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, SettingsError
 
 from ca.access import GRANTABLE_ROLES, Role
 from ca.errors import Misconfigured
 from ca.keys.pkcs11_uri import read_token_uri
-from ca.profiles.config import Duration, format_duration
+from ca.profiles.config import Duration
 from pki.addresses import Address, AnyName, DnsName, ListenerName, PublicUrl, TrustDomain
 from pki.distribution_settings import ConsumerSettings, PlaceSettings, RotationSettings
 from pki.lifecycle_settings import (
@@ -32,14 +32,11 @@ from pki.lifecycle_settings import (
     SolverSettings,
 )
 from pki.mail_settings import DashboardSettings, MailSettings
+from pki.status_settings import Burst, CrlSettings, OcspSettings, Rate
 
 FILE = "certwright.toml"
 PREFIX = "CERTWRIGHT_"
 STATE_VARIABLE = "CERTWRIGHT_STATE"
-
-Rate = Annotated[float, Field(gt=0, le=1_000_000)]
-"""Requests a second; the bound keeps out infinity, which would be no limit, and NaN."""
-Burst = Annotated[int, Field(ge=1, le=1_000_000)]
 
 
 class _Table(BaseModel):
@@ -88,47 +85,6 @@ class ListenSettings(_Table):
     plain: Address = ":8080"
     names: list[ListenerName] = Field(default=["localhost", "127.0.0.1", "::1"], min_length=1)
     lifetime: Duration = timedelta(days=7)
-
-
-class CrlSettings(_Table):
-    """How revocation lists are made."""
-
-    shards: int = Field(default=128, ge=0, le=4096)
-    lifetime: Duration = timedelta(hours=72)
-    refresh: Duration = timedelta(hours=12)
-    backdate: Duration = timedelta(seconds=60)
-
-    @field_validator("refresh", "backdate")
-    @classmethod
-    def _is_within_the_lifetime(cls, value: timedelta, info: ValidationInfo) -> timedelta:
-        lifetime = info.data.get("lifetime")
-        if lifetime is not None and value >= lifetime:
-            raise ValueError(
-                f"{format_duration(value)} is not shorter than crl.lifetime, {format_duration(lifetime)}: consumers "
-                "would be left without a list that holds"
-            )
-        return value
-
-
-class OcspSettings(_Table):
-    """How answers about one certificate are made, and how many one address may have signed for it alone."""
-
-    lifetime: Duration = Field(default=timedelta(hours=4), ge=timedelta(minutes=5), le=timedelta(days=7))
-    refresh: Duration = timedelta(hours=2)
-    backdate: Duration = timedelta(seconds=60)
-    live_per_second: Rate = 100.0
-    live_burst: Burst = 1000
-
-    @field_validator("refresh", "backdate")
-    @classmethod
-    def _is_within_half_of_the_lifetime(cls, value: timedelta, info: ValidationInfo) -> timedelta:
-        lifetime = info.data.get("lifetime")
-        if lifetime is not None and value > lifetime / 2:
-            raise ValueError(
-                f"{format_duration(value)} is more than half of ocsp.lifetime, {format_duration(lifetime)}: caches "
-                "would be left with answers that end too soon"
-            )
-        return value
 
 
 class LimitSettings(_Table):

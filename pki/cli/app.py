@@ -27,6 +27,7 @@ from pki.cli import (
     issuer,
     key,
     ledger,
+    ledger_at,
     mirror,
     monitor,
     owner,
@@ -78,6 +79,7 @@ app.add_typer(profile.app, name="profile", rich_help_panel=CA)
 app.add_typer(cert.app, name="cert", rich_help_panel=CA)
 app.add_typer(key.app, name="key", rich_help_panel=CA)
 app.add_typer(token.app, name="token", rich_help_panel=CA)
+ledger.app.command("at")(ledger_at.at)
 ledger.app.command("prove")(prove.prove)
 ledger.app.command("check")(prove.check)
 ledger.app.command("mirror")(mirror.mirror)

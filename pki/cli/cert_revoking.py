@@ -12,6 +12,8 @@ from pki.cli.options import Json, Yes
 if TYPE_CHECKING:
     from cryptography.x509 import Certificate
 
+    from pki.client.rest import Client
+
 Serial = Annotated[str, typer.Argument(help="Serial number, hex; or a certificate file, PEM.")]
 
 
@@ -32,10 +34,7 @@ def revoke(
     json: Json = False,
 ) -> None:
     """Revoke one certificate, all with a key, or all that a filter finds. The CRLs follow within seconds."""
-    from pki.cli.material import key_hash, read_certificate, serial_of
-    from pki.cli.output import ask, counted, fields, print_json, say
-    from pki.cli.revocation_cost import cost_fields
-    from pki.client.rest import connect, named
+    from pki.client.rest import connect
 
     wanted = {"name": name, "profile": profile, "authority": authority, "requested_by": requested_by}
     chosen = {field: value for field, value in wanted.items() if value is not None}
@@ -43,28 +42,54 @@ def revoke(
         raise typer.BadParameter("say exactly one of: a serial number, --key, --certificate, or a filter")
     if dry_run and not chosen:
         raise typer.BadParameter("--dry-run is for a filter")
-    body: dict[str, Any] = {"reason": reason}
     with connect() as client:
-        if serial is not None:
-            done = client.post(f"{named('/certificates', serial_of(serial))}/revoke", body)
-        elif key is not None:
-            ask(f"the key {key} will be blocked for ever and all that carries it revoked: go on?", yes=yes)
-            done = client.post("/certificates/revocations", {**body, "key": key_hash(key)})
-        elif certificate is not None:
-            done = client.post(
-                "/certificates/revocations", {**body, "certificate": _pem(read_certificate(certificate))}
-            )
+        if chosen:
+            body = {"reason": reason, "filter": chosen}
+            done = _revoke_matching(client, body, dry_run=dry_run, yes=yes, quiet=json)
         else:
-            body["filter"] = chosen
-            done = client.post("/certificates/revocations", {**body, "dry_run": True})
-            if not json:
-                fields(cost_fields(done["cost"]))
-            if not dry_run:
-                ask(f"{counted(len(done['serials']), 'certificate')} will be revoked: go on?", yes=yes)
-                done = client.post("/certificates/revocations", body)
-    if json:
+            done = _revoke_named(client, reason, serial, key, certificate, yes=yes)
+    _say_done(done, as_json=json)
+
+
+def _revoke_matching(client: Client, body: dict[str, Any], *, dry_run: bool, yes: bool, quiet: bool) -> dict[str, Any]:
+    from pki.cli.output import ask, counted, fields
+    from pki.cli.revocation_cost import cost_fields
+
+    found: dict[str, Any] = client.post("/certificates/revocations", {**body, "dry_run": True})
+    if not quiet:
+        fields(cost_fields(found["cost"]))
+    if dry_run:
+        return found
+    ask(f"{counted(len(found['serials']), 'certificate')} will be revoked: go on?", yes=yes)
+    done: dict[str, Any] = client.post("/certificates/revocations", body)
+    return done
+
+
+def _revoke_named(
+    client: Client, reason: str, serial: str | None, key: str | None, certificate: Path | None, *, yes: bool
+) -> dict[str, Any]:
+    from pki.cli.material import key_hash, read_certificate, serial_of
+    from pki.cli.output import ask
+    from pki.client.rest import named
+
+    path, body = "/certificates/revocations", {"reason": reason}
+    if serial is not None:
+        path = f"{named('/certificates', serial_of(serial))}/revoke"
+    elif key is not None:
+        ask(f"the key {key} will be blocked for ever and all that carries it revoked: go on?", yes=yes)
+        body["key"] = key_hash(key)
+    elif certificate is not None:
+        body["certificate"] = _pem(read_certificate(certificate))
+    done: dict[str, Any] = client.post(path, body)
+    return done
+
+
+def _say_done(done: dict[str, Any], *, as_json: bool) -> None:
+    from pki.cli.output import counted, print_json, say
+
+    if as_json:
         print_json(done)
-    elif not dry_run:
+    elif not done["dry_run"]:
         blocked = ", and the key is blocked for ever" if done["key_blocked"] else ""
         say(f"revoked {counted(len(done['serials']), 'certificate')}{blocked}")
 

@@ -29,6 +29,7 @@ from pki.web.api import (
     issuers,
     keys,
     ledger,
+    ledger_state,
     letters,
     lineages,
     owners,
@@ -61,7 +62,7 @@ from renewers.telling import heads
 
 API = "/api/v1"
 NOUNS = (
-    *(certificates, authorities, profiles, tokens, sign_in, ledger, proofs, keys),
+    *(certificates, authorities, profiles, tokens, sign_in, ledger, ledger_state, proofs, keys),
     *(consumers, publications, rotations, replacements),
     *(answers, owners, tracked, endpoints, scans, lineages, renewals, destinations, issuers, alarms, events),
     *(letters, report_preview),

@@ -50,6 +50,7 @@ NEEDS: Mapping[str, tuple[Op, ...]] = {
     "GET /sessions": (Op.READ_TOKENS,),
     "DELETE /sessions/{identity}": (Op.MANAGE_TOKENS,),
     "GET /ledger/head": (Op.READ_LEDGER,),
+    "GET /ledger/state": (Op.READ_LEDGER,),
     "GET /ledger/entries": (Op.READ_LEDGER,),
     "POST /ledger/verify": (Op.READ_LEDGER,),
     "GET /ledger/proof": (Op.READ_LEDGER, Op.READ_ANY, Op.READ_OWN),

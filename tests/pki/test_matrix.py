@@ -620,6 +620,7 @@ DOORS = {
     "list who is signed in": Door("GET /sessions", at(f"{API}/sessions"), ADMINS | {"auditor", "granted auditor"}),
     "sign somebody out": Door("DELETE /sessions/{identity}", _signed_in, ADMINS),
     "head": Door("GET /ledger/head", at(f"{API}/ledger/head"), READERS),
+    "state": Door("GET /ledger/state", at(f"{API}/ledger/state?at=1000"), READERS),
     "entries": Door("GET /ledger/entries", at(f"{API}/ledger/entries"), READERS),
     "verify": Door("POST /ledger/verify", at(f"{API}/ledger/verify", {}), READERS),
     "prove own": Door("GET /ledger/proof", _proof_of_own, READERS | ISSUERS | OWNERS),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import Any
 
 import httpx
@@ -10,9 +11,10 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from sqlalchemy import delete
 from sqlmodel import col
 
-from ca import cost, crl, revocation
+from ca import clock, cost, crl, revocation
 from ca.access import Role
 from ca.certificates import Query
+from ca.ledger.checkpoint import open_head
 from ca.models import Revocation
 from ca.x509.bundle import pem_certificate
 from ca.x509.revocation_list import RevocationReason
@@ -147,3 +149,46 @@ def test_lists_are_checked(world: World, admin: httpx.Client) -> None:
     assert [(one["subject"], one["severity"]) for one in alarms if one["kind"] == "crl-incomplete"] == [
         ("issuing-1", "critical")
     ]
+
+
+def test_what_was_so_then(world: World, admin: httpx.Client) -> None:
+    """A certificate, the CAs, the profiles and counts, at a moment before it was revoked and after."""
+    start = clock.now()
+    schedule.record_profiles(world.product)
+    with clock.pinned(start + timedelta(hours=1)):
+        serial = rig.issue(world.installation, lifetime=timedelta(days=7)).serial
+    with clock.pinned(start + timedelta(hours=2)):
+        revocation.revoke(world.installation, rig.OPERATOR, serial, SUPERSEDED)
+    with clock.pinned(start + timedelta(hours=3)):
+        _ask_about_then(world, admin, serial)
+
+
+def _ask_about_then(world: World, admin: httpx.Client, serial: str) -> None:
+    now = clock.timestamp()
+
+    def then(at: int, **asked: str) -> dict[str, Any]:
+        answer = admin.get(f"{API}/ledger/state", params={"at": str(at), **asked})
+        assert answer.status_code == 200, answer.text
+        found = answer.json()
+        assert open_head(found["checkpoint"], world.installation.ledger.verifier).size == found["size"]
+        return dict(found)
+
+    of_it = {"of": "certificate", "serial": serial}
+    states = [then(at, **of_it)["certificate"]["state"] for at in (now - 9000, now - 5400, now)]
+    assert states == ["unknown", "valid", "revoked"]
+    assert [one["name"] for one in then(now)["authorities"]] == ["root-1", "issuing-1"]
+    assert {one["name"] for one in then(now - 60, of="profiles")["profiles"]} == {
+        profile.name for profile in world.installation.profiles
+    }
+    counts = then(now, of="counts")["counts"]
+    assert (counts["revoked"], counts["by_profile"].get("mesh", 0)) == (1, 0)
+    assert counts["disordered"] == 0
+    wrong: tuple[tuple[dict[str, Any], str], ...] = (
+        ({"at": now + 60}, "bad-moment"),
+        ({"at": now, "of": "certificate"}, "bad-state"),
+        ({"at": now, "serial": "1a"}, "bad-state"),
+        ({"at": now, "of": "certificate", "serial": "no hex"}, "bad-serial"),
+        ({"at": -1}, "bad-request"),
+    )
+    for asked, code in wrong:
+        refused(admin.get(f"{API}/ledger/state", params=asked), 400, code)
