@@ -34,6 +34,8 @@ from ca.x509.certificate import key_identifier, subject_of
 from ca.x509.constraints import Limits, limits_of
 from ca.x509.lint import IssuerFacts
 
+KEYLESS = ""
+"""The label of the key of an authority whose key is elsewhere: it is trusted, and signs nothing here."""
 FRESH_FOR = 2.0
 """Seconds for which another replica's change of an authority may go unnoticed."""
 
@@ -171,6 +173,9 @@ class Authorities:
     def issuer(self, name: str) -> Issuer:
         """An authority with its key, whatever its state; callers that sign certificates want `issuer_for`."""
         row = self.get(name)
+        if row.key_label == KEYLESS:
+            hint = "whoever has that key signs; for a CA beneath it: certwright ca request"
+            raise KeyUnavailable(f"the key of {row.name} is not here", hint=hint)
         chain = self.chain(row.name)
         with self._lock:
             cached = self._issuers.get(row.name)

@@ -11,6 +11,9 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
 from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
+from cryptography.hazmat.primitives.serialization import Encoding
 
 from ca import clock
 from ca.authority import State
@@ -100,6 +103,21 @@ def self_signed(key: PrivateKey, plan: Plan) -> bytes:
     if not scheme.verify(key.public_key(), signature, tbs):
         raise Defect("the signature of the new root does not verify")
     return encoding.assemble(tbs, scheme.identifier, signature)
+
+
+def authority_request(key: PrivateKey, plan: Plan) -> str:
+    """A PEM request for a CA certificate from elsewhere: subject, powers and constraints as they are wanted."""
+    usage = x509.KeyUsage(True, False, False, False, False, True, True, False, False)
+    builder = (
+        x509.CertificateSigningRequestBuilder()
+        .subject_name(plan.subject)
+        .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
+        .add_extension(usage, critical=True)
+    )
+    if plan.limits is not None:
+        builder = builder.add_extension(plan.limits.extension(), critical=True)
+    is_hashed = isinstance(key, ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey)
+    return builder.sign(key, hashes.SHA256() if is_hashed else None).public_bytes(Encoding.PEM).decode()
 
 
 def check_import(certificate: x509.Certificate, key: PrivateKey) -> None:

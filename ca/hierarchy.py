@@ -8,8 +8,8 @@ is made, and the row that makes an authority real comes last: a crash leaves at 
 from __future__ import annotations
 
 import secrets
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from hashlib import sha256
 from typing import Any
 
@@ -21,7 +21,7 @@ from sqlmodel import col
 
 from ca import clock, crossing
 from ca.access import Caller, Operation
-from ca.authority import Issuer, State, check_transition
+from ca.authority import KEYLESS, Issuer, State, check_transition
 from ca.crl import COMPLETE
 from ca.enrolment import Wish, authorise_authority
 from ca.errors import BadRequest, Conflict
@@ -39,7 +39,7 @@ from ca.x509.request import make_request, read_request
 
 
 @dataclass(frozen=True, slots=True)
-class _Place:
+class Place:
     """Where a new authority will stand: its name, its key's label, its state, who is above it."""
 
     name: str
@@ -106,6 +106,55 @@ def import_authority(
     return _record(installation, caller, plan, place, certificate.public_bytes(Encoding.DER))
 
 
+def place_of(installation: Installation, plan: Plan) -> Place:
+    """Where a CA that is to be certified elsewhere will stand; everything that can be refused is refused here."""
+    return _place(installation, plan, None)
+
+
+def record_external(
+    installation: Installation,
+    caller: Caller,
+    plan: Plan,
+    key_label: str,
+    certificate: bytes,
+    above: Sequence[bytes],
+    line: str,
+    settle: Callable[[Transaction], None],
+) -> Authority:
+    """Make a CA real that somebody else has certified, and those above it that are not known yet, from the root down.
+
+    They go under `line`, without a key, and are trusted. `settle` is done in the same transaction.
+    """
+    place = replace(_place(installation, plan, None), key_label=key_label)
+    known = {row.certificate: row.id for row in installation.authorities.all()}
+    for one in above:
+        if known.get(one) is None and (twin := _holder(installation, one)) is not None:
+            raise Conflict(f"the key of a CA above is here already, as {twin.name}", code="authority-exists")
+    taken = max((row.generation for row in installation.authorities.all() if row.line == line), default=0)
+
+    def unit(tx: Transaction) -> None:
+        settle(tx)
+        parent = None
+        number = taken
+        for one in reversed(above):
+            if (id_ := known.get(one)) is None:
+                number += 1
+                stands = Place(f"{line}-{number}", number, State.PREPARED, KEYLESS, parent)
+                subject = x509.load_der_x509_certificate(one).subject
+                id_ = _make_real(tx, caller, Plan(line, subject, plan.key_type), stands, one)
+            parent = id_
+        _make_real(tx, caller, plan, replace(place, parent_id=parent), certificate)
+
+    installation.store.write(unit)
+    installation.authorities.forget()
+    return installation.authorities.get(place.name)
+
+
+def _holder(installation: Installation, certificate: bytes) -> Authority | None:
+    held = sha256(spki(x509.load_der_x509_certificate(certificate).public_key())).digest()  # type: ignore[arg-type]
+    return next((row for row in installation.authorities.all() if row.spki_sha256 == held), None)
+
+
 def transition(installation: Installation, caller: Caller, name: str, to: State) -> Authority:
     """Move an authority to another state. Activating one generation taints the one that was active before it."""
     caller.must(Operation.MANAGE_AUTHORITIES)
@@ -140,7 +189,7 @@ _PAST = {
 }
 
 
-def _place(installation: Installation, plan: Plan, parent_id: int | None) -> _Place:
+def _place(installation: Installation, plan: Plan, parent_id: int | None) -> Place:
     """Judge the plan and find its place, before there is a key."""
     check_plan(plan)
     if any(subject_of(_tbs(row)) == plan.subject.public_bytes() for row in installation.authorities.standing()):
@@ -157,7 +206,7 @@ def _place(installation: Installation, plan: Plan, parent_id: int | None) -> _Pl
     if state is State.ACTIVE and has_active:
         raise _has_active(plan.line, name)
     # A label that is never taken: a key of an attempt that crashed must not stand in the way of the next.
-    return _Place(name, generation, state, f"{name}-{secrets.token_hex(4)}", parent_id)
+    return Place(name, generation, state, f"{name}-{secrets.token_hex(4)}", parent_id)
 
 
 def _has_active(line: str, name: str) -> Conflict:
@@ -188,21 +237,12 @@ def _record(
     installation: Installation,
     caller: Caller,
     plan: Plan,
-    place: _Place,
+    place: Place,
     certificate: bytes,
     cross: tuple[Issuer, Issued] | None = None,
 ) -> Authority:
-    row = _row(plan, place, certificate)
-    active = select(Authority).where(col(Authority.line) == plan.line, col(Authority.state) == State.ACTIVE)
-
     def unit(tx: Transaction) -> None:
-        if place.state is State.ACTIVE and tx.execute(active).first() is not None:
-            raise _has_active(plan.line, place.name)
-        crossing.refuse_revoked(tx, row["serial"])
-        authority_id = _insert(tx, row)
-        details = {key: row[key] for key in _RECORDED}
-        sha = encoding.fingerprint(certificate)
-        log.append(tx, "authority-created", place.name, caller.identity, sha256=sha, **details)
+        authority_id = _make_real(tx, caller, plan, place, certificate)
         if cross is not None:
             crossing.record(tx, authority_id, place.name, *cross, caller)
 
@@ -211,7 +251,20 @@ def _record(
     return installation.authorities.get(place.name)
 
 
-def _row(plan: Plan, place: _Place, certificate: bytes) -> dict[str, Any]:
+def _make_real(tx: Transaction, caller: Caller, plan: Plan, place: Place, certificate: bytes) -> int:
+    row = _row(plan, place, certificate)
+    active = select(Authority).where(col(Authority.line) == plan.line, col(Authority.state) == State.ACTIVE)
+    if place.state is State.ACTIVE and tx.execute(active).first() is not None:
+        raise _has_active(plan.line, place.name)
+    crossing.refuse_revoked(tx, row["serial"])
+    authority_id = _insert(tx, row)
+    details = {key: row[key] for key in _RECORDED}
+    sha = encoding.fingerprint(certificate)
+    log.append(tx, "authority-created", place.name, caller.identity, sha256=sha, **details)
+    return authority_id
+
+
+def _row(plan: Plan, place: Place, certificate: bytes) -> dict[str, Any]:
     parsed = x509.load_der_x509_certificate(certificate)
     return {
         "name": place.name,
@@ -231,12 +284,13 @@ def _row(plan: Plan, place: _Place, certificate: bytes) -> dict[str, Any]:
 
 
 def _insert(tx: Transaction, row: Mapping[str, Any]) -> int:
-    """The authority, the places of its CRLs, and its key as one that nobody else is certified for."""
+    """The authority, the places of its CRLs if it signs any here, and its key as one that nobody is certified for."""
     authority_id: int = tx.execute(insert(Authority).returning(col(Authority.id)), row).scalar_one()
     lists = [
         {"authority_id": authority_id, "shard": shard, **_NO_LIST} for shard in (COMPLETE, *range(row["crl_shards"]))
     ]
-    tx.execute(insert(RevocationList), lists)
+    if row["key_label"] != KEYLESS:
+        tx.execute(insert(RevocationList), lists)
     own_key = {"spki_sha256": row["spki_sha256"], "reason": "authority", "blocked_at": row["created_at"]}
     tx.execute(insert(BlockedKey), own_key)
     return authority_id

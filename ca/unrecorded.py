@@ -20,6 +20,7 @@ from sqlmodel import col
 
 from ca import certificates, clock, crl, revocation
 from ca.access import Caller, Operation
+from ca.authority import KEYLESS
 from ca.errors import BadRequest, Conflict, Forbidden, NotFound
 from ca.installation import Installation
 from ca.ledger import log
@@ -113,6 +114,8 @@ def _signer(installation: Installation, certificate: x509.Certificate) -> Author
     """Which CA of ours has signed it."""
     name = issuer_of(certificate.tbs_certificate_bytes)
     for row in installation.authorities.all():
+        if row.key_label == KEYLESS:  # somebody else's, or one that is kept elsewhere and signs no list here
+            continue
         parsed = x509.load_der_x509_certificate(row.certificate)
         if subject_of(parsed.tbs_certificate_bytes) == name and _is_signed_by(certificate, parsed):
             if certificate.serial_number <= 0:

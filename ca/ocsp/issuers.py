@@ -1,7 +1,7 @@
 """For whom we answer: our CAs, found by the hashes of their name and key that a request has (RFC 6960 section 4.1.1).
 
 SHA-1 here is a name and not a proof: the RFC wants it, most clients know nothing else, and whoever made two keys with
-one hash would be answered about serial numbers of ours. Retired and ended CAs are nobody's to ask about.
+one hash would be answered about serial numbers of ours. Nobody asks about CAs that are retired, ended or others'.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from hashlib import sha1, sha256
 from cryptography import x509
 
 from ca import clock, der
-from ca.authority import State
+from ca.authority import KEYLESS, State
 from ca.keys.algorithms import spki
 from ca.models import Authority
 from ca.ocsp.asked import SHA1, SHA256, CertId
@@ -30,7 +30,7 @@ class Issuers:
     def __init__(self, rows: Iterable[Authority]) -> None:
         self._found: dict[tuple[bytes, bytes, bytes], Authority] = {}
         for row in rows:
-            if row.state == State.RETIRED:
+            if row.state == State.RETIRED or row.key_label == KEYLESS:
                 continue
             parsed = x509.load_der_x509_certificate(row.certificate)
             name = subject_of(parsed.tbs_certificate_bytes)

@@ -16,6 +16,7 @@ from pki.cli import (
     bundle_follow,
     bundle_streams,
     ca,
+    ca_external,
     cert,
     cert_revoking,
     consumer,
@@ -70,6 +71,8 @@ app.command("demo")(demo.demo)
 app.command("init")(init.init)
 app.command("serve")(serve.serve)
 ca.app.command("rotate")(rotate.rotate)
+for verb in (ca_external.request, ca_external.requests, ca_external.accept, ca_external.withdraw):
+    ca.app.command()(verb)
 cert.app.command("revoke")(cert_revoking.revoke)
 cert.app.command("hold")(cert_revoking.hold)
 cert.app.command("release")(cert_revoking.release)

@@ -38,9 +38,9 @@ def listing(json: Json = False) -> None:
     if json:
         print_json(rows)
         return
-    columns = ("name", "state", "parent", "key_type")
-    shown = [[*(row[column] for column in columns), moment(row["not_after"]), row["subject"]] for row in rows]
-    table(("name", "state", "beneath", "key", "ends", "subject"), shown, empty="there are no authorities")
+    columns = ("name", "state", "parent", "key_type", "key")
+    lines = [[*(row[column] for column in columns), moment(row["not_after"]), row["subject"]] for row in rows]
+    table(("name", "state", "beneath", "key", "is", "ends", "subject"), lines, empty="there are no authorities")
 
 
 @app.command()
@@ -86,7 +86,7 @@ def create(
         "exclude": exclude or [],
     }
     with connect() as client:
-        _shown(client.post("/authorities", body), as_json=json)
+        shown(client.post("/authorities", body), as_json=json)
 
 
 @app.command("import")
@@ -107,7 +107,7 @@ def import_existing(
         passphrase = typer.prompt(f"passphrase of {key}", hide_input=True, err=True)
     body = {"line": line, "certificate": certificate, "key": text, "passphrase": passphrase, "crl_shards": shards}
     with connect() as client:
-        _shown(client.post("/authorities/import", body), as_json=json)
+        shown(client.post("/authorities/import", body), as_json=json)
 
 
 @app.command()
@@ -165,7 +165,8 @@ def crl(
 
     with connect() as client:
         if name is None:
-            names = [row["name"] for row in client.get("/authorities") if row["state"] != "retired"]
+            rows = client.get("/authorities")
+            names = [row["name"] for row in rows if row["state"] != "retired" and row["key"] == "here"]
         else:
             names = [client.get(named("/authorities", name))["name"]]
         if check:
@@ -237,10 +238,11 @@ def _change(name: str, state: str, *, as_json: bool) -> None:
     from pki.client.rest import connect, named
 
     with connect() as client:
-        _shown(client.post(f"{named('/authorities', name)}/state", {"state": state}), as_json=as_json)
+        shown(client.post(f"{named('/authorities', name)}/state", {"state": state}), as_json=as_json)
 
 
-def _shown(row: dict[str, object], *, as_json: bool) -> None:
+def shown(row: dict[str, object], *, as_json: bool) -> None:
+    """Print one authority."""
     from pki.cli.output import fields, print_json
 
     if as_json:

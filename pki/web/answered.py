@@ -125,6 +125,7 @@ class AuthorityView(BaseModel):
     parent: str | None
     subject: str
     key_type: str
+    key: str = Field(description="here, or elsewhere: then it signs nothing of ours, no CRL among it")
     serial: str
     not_before: str
     not_after: str
@@ -133,6 +134,18 @@ class AuthorityView(BaseModel):
     excluded: list[str]
     sha256: str
     certificate: str
+
+
+class AuthorityRequestView(BaseModel):
+    """A CA that waits for its certificate from elsewhere."""
+
+    name: str
+    line: str
+    subject: str
+    sha256: str = Field(description="of its public key (SubjectPublicKeyInfo), to be read aloud")
+    csr: str
+    created_at: str
+    created_by: str
 
 
 class CrlView(BaseModel):

@@ -21,6 +21,7 @@ from pki.web.api import (
     alarms,
     answers,
     authorities,
+    authority_requests,
     certificates,
     consumers,
     destinations,
@@ -62,7 +63,7 @@ from renewers.telling import heads
 
 API = "/api/v1"
 NOUNS = (
-    *(certificates, authorities, profiles, tokens, sign_in, ledger, ledger_state, proofs, keys),
+    *(certificates, authorities, authority_requests, profiles, tokens, sign_in, ledger, ledger_state, proofs, keys),
     *(consumers, publications, rotations, replacements),
     *(answers, owners, tracked, endpoints, scans, lineages, renewals, destinations, issuers, alarms, events),
     *(letters, report_preview),

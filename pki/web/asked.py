@@ -85,6 +85,23 @@ class AuthorityRequest(_In):
     exclude: list[Text] = Field(default=[], max_length=100)
 
 
+class AuthorityWanted(_In):
+    """A CA of ours that somebody else is to certify."""
+
+    line: Word
+    subject: Text
+    key_type: Word = "P-256"
+    crl_shards: int | None = Field(default=None, ge=0, le=4096)
+    permit: list[Text] = Field(default=[], max_length=100, description="name constraints that the request asks for")
+    exclude: list[Text] = Field(default=[], max_length=100)
+
+
+class AuthorityChain(_In):
+    """What came back for it: its certificate, those above it and the self-signed root, PEM, in any order."""
+
+    certificates: Pem
+
+
 class AuthorityImport(_In):
     """A CA that exists. Only over the Unix socket or in process: a private key does not travel."""
 

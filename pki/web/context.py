@@ -10,6 +10,7 @@ from fastapi import Depends, Request
 
 from ca.access import Caller
 from ca.errors import BadRequest
+from ca.keys.algorithms import KeyType
 from ca.profiles.config import parse_duration
 from ca.x509 import names
 from ca.x509.names import Name
@@ -45,6 +46,14 @@ def read_duration(text: str | None) -> timedelta | None:
         return parse_duration(text)
     except ValueError as error:
         raise BadRequest(str(error), code="bad-duration") from None
+
+
+def read_key_type(text: str) -> KeyType:
+    """A key type under the name that profiles use."""
+    try:
+        return KeyType(text)
+    except ValueError:
+        raise BadRequest(f"{text!r} is not a key type", code="bad-key-type", hint=", ".join(KeyType)) from None
 
 
 def read_moment(text: str) -> int:

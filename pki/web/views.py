@@ -12,10 +12,11 @@ from cryptography import x509
 
 from ca import clock
 from ca.access import Caller, allowed
-from ca.authority import PublicUrls
+from ca.authority import KEYLESS, PublicUrls
 from ca.certificates import Stored
 from ca.cost import Cost
 from ca.crl import COMPLETE, Status, overdue
+from ca.external import Requested
 from ca.holding import Held
 from ca.issuance import Issued
 from ca.keys.algorithms import key_type_of
@@ -29,6 +30,7 @@ from ca.x509.certificate import fingerprint
 from ca.x509.constraints import Limits, limits_of
 from ca.x509.revocation_list import RevocationReason
 from pki.web.answered import (
+    AuthorityRequestView,
     AuthorityView,
     CallerView,
     CertificateView,
@@ -138,6 +140,7 @@ def authority_view(row: Authority, parent: Authority | None) -> AuthorityView:
         parent=parent.name if parent is not None else None,
         subject=certificate.subject.rfc4514_string(),
         key_type=str(key_type),
+        key="elsewhere" if row.key_label == KEYLESS else "here",
         serial=row.serial,
         not_before=moment(row.not_before),
         not_after=moment(row.not_after),
@@ -147,6 +150,12 @@ def authority_view(row: Authority, parent: Authority | None) -> AuthorityView:
         sha256=fingerprint(row.certificate),
         certificate=pem_certificate(row.certificate),
     )
+
+
+def authority_request_view(requested: Requested) -> AuthorityRequestView:
+    """A CA that waits for its certificate."""
+    columns = {name: getattr(requested, name) for name in ("name", "line", "subject", "sha256", "csr", "created_by")}
+    return AuthorityRequestView(**columns, created_at=moment(requested.created_at))
 
 
 def crl_view(status: Status, urls: PublicUrls) -> CrlView:

@@ -19,7 +19,7 @@ from ca.x509.constraints import parse_limits
 from pki.product import Product
 from pki.web.answered import AuthorityView, CrlCheckView, CrlView
 from pki.web.asked import AuthorityImport, AuthorityRequest, StateRequest
-from pki.web.context import CallerDep, ProductDep, read_duration, read_subject
+from pki.web.context import CallerDep, ProductDep, read_duration, read_key_type, read_subject
 from pki.web.views import authority_view, crl_view
 
 router = APIRouter(prefix="/authorities", tags=["authorities"])
@@ -42,7 +42,7 @@ def create(product: ProductDep, caller: CallerDep, body: AuthorityRequest) -> Au
     plan = Plan(
         line=body.line,
         subject=subject,
-        key_type=_key_type(body.key_type),
+        key_type=read_key_type(body.key_type),
         lifetime=read_duration(body.lifetime),
         crl_shards=0 if body.profile is None else shards,
         limits=parse_limits(body.permit, body.exclude),
@@ -121,13 +121,6 @@ def check_crls(product: ProductDep, caller: CallerDep, name: str) -> list[CrlChe
 def _view(product: Product, row: Authority) -> AuthorityView:
     above = product.installation.authorities.ancestors(row)
     return authority_view(row, above[0] if above else None)
-
-
-def _key_type(text: str) -> KeyType:
-    try:
-        return KeyType(text)
-    except ValueError:
-        raise BadRequest(f"{text!r} is not a key type", code="bad-key-type", hint=", ".join(KeyType)) from None
 
 
 def _type_of(key: PrivateKey) -> KeyType:

@@ -47,6 +47,19 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("authority_id", "serial"),
     )
     op.create_index("unrecorded_revocation_change", "unrecorded_revocation", ["authority_id", "change"], unique=False)
+    op.create_table(
+        "authority_request",
+        sa.Column("name", sa.Text(), nullable=False),
+        sa.Column("line", sa.Text(), nullable=False),
+        sa.Column("key_label", sa.Text(), nullable=False),
+        sa.Column("spki_sha256", sa.LargeBinary(), nullable=False),
+        sa.Column("subject", sa.Text(), nullable=False),
+        sa.Column("csr", sa.Text(), nullable=False),
+        sa.Column("crl_shards", sa.Integer(), nullable=False),
+        sa.Column("created_at", sa.BigInteger(), nullable=False),
+        sa.Column("created_by", sa.Text(), nullable=False),
+        sa.PrimaryKeyConstraint("name"),
+    )
     op.create_index("certificate_profile", "certificate", ["profile", "id"], unique=False)
     held = sa.text("reason = 6")
     op.create_index("revocation_held", "revocation", ["serial"], unique=False, sqlite_where=held, postgresql_where=held)
