@@ -18,6 +18,7 @@ from urllib.parse import quote
 
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
+from ca import clock
 from ca.access import Operation, allowed
 from ca.founding import Plan, self_signed
 from ca.keys.algorithms import KeyType, PrivateKey, spki
@@ -188,6 +189,12 @@ class Living:
                 return {"position": self._one([0, 1, 5], [1 << 40])}
             case "GET /ledger/consistency":
                 return {"old": self._one([1, 2, 5], [0, 1 << 40])}
+            case "GET /ledger/state" if self.certificates and self._chance.random() < 0.3:
+                serial = self._chance.choice(self.certificates[-20:]).serial
+                return {"at": clock.timestamp() - 1, "of": "certificate", "serial": serial}
+            case "GET /ledger/state":
+                at = self._one([1_000_000_000, clock.timestamp() - 1], [0, 1 << 40, 1 << 41])
+                return {"at": at, "of": self._one(["authorities", "profiles", "counts"], ["nothing", "certificate"])}
         return {}
 
     def _query(self, caller: Caller) -> dict[str, Any]:
