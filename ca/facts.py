@@ -9,6 +9,8 @@ from ca.errors import Conflict, Misconfigured
 from ca.models import Fact
 from ca.store import Store, Transaction
 
+LINKS_ERA = "links-era"
+
 
 def decide(store: Store, facts: dict[str, str]) -> None:
     """Record facts. `Conflict` if one of them was decided before."""
@@ -30,3 +32,9 @@ def fact(store: Store, name: str) -> str:
     if value is None:
         raise Misconfigured("the database does not belong to an installation", hint="certwright init makes one")
     return value
+
+
+def links_era(store: Store) -> str:
+    """What every answer link is bound to: empty, and new with each restore, so that no link is good twice."""
+    with store.read() as connection:
+        return connection.execute(select(col(Fact.value)).where(col(Fact.name) == LINKS_ERA)).scalar() or ""

@@ -27,7 +27,7 @@ def write_new(path: Path, content: bytes, *, mode: int = 0o644) -> None:
         os.link(aside, path)
     finally:
         aside.unlink()
-    _sync_directory(path.parent)
+    sync_directory(path.parent)
 
 
 def replace(path: Path, content: bytes, *, mode: int = 0o644) -> None:
@@ -38,7 +38,7 @@ def replace(path: Path, content: bytes, *, mode: int = 0o644) -> None:
     except BaseException:
         aside.unlink(missing_ok=True)
         raise
-    _sync_directory(path.parent)
+    sync_directory(path.parent)
 
 
 def pem(label: str, content: bytes) -> bytes:
@@ -62,7 +62,8 @@ def _write_aside(path: Path, content: bytes, mode: int) -> Path:
     return aside
 
 
-def _sync_directory(directory: Path) -> None:
+def sync_directory(directory: Path) -> None:
+    """Have the names in a directory on the disk, too."""
     descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         os.fsync(descriptor)

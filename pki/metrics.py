@@ -82,6 +82,14 @@ class Metrics:
         self.ledger_published_age_seconds = Gauge(
             "certwright_ledger_published_age_seconds", "Time since a signed head was last told.", registry=registry
         )
+        self.backup_age_seconds = Gauge(
+            "certwright_backup_age_seconds",
+            "Time since the newest backup was made; 0 where none are wanted, infinite where there is none yet.",
+            registry=registry,
+        )
+        self.backup_every_seconds = Gauge(
+            "certwright_backup_every_seconds", "How often a backup is to be made.", registry=registry
+        )
         self.tick_failures = Counter(
             "certwright_tick_failures", "Scheduled work that failed, by its name.", ["work"], registry=registry
         )

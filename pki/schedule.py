@@ -16,7 +16,7 @@ from ca.authority import State
 from ca.errors import CertwrightError
 from ca.specimen import lint_profile
 from ca.x509.deeplint import deep_lint, is_available
-from pki import brokers
+from pki import backup, brokers
 from pki.beats import Beat
 from pki.lifecycle_schedule import LIFECYCLE_BEATS, make_runner, publish
 from pki.logs import logger
@@ -123,6 +123,15 @@ def keep_responders(product: Product) -> None:
         log.error("ocsp-signer", authority=name, reason=error.message, hint=error.hint)
 
 
+def make_backups(product: Product) -> None:
+    """Make a backup where one is due, and say so while the newest is late."""
+    try:
+        backup.create_due(product)
+    finally:
+        if backup.is_late(product):
+            log.error("backup-late", hint="certwright backup create says why")
+
+
 BEATS = (
     Beat("sequence-ledger", 1, sequence_ledger),
     Beat("reload-profiles", 5, reload_profiles),
@@ -132,6 +141,7 @@ BEATS = (
     Beat("watch-crls", 300, watch_crls),
     Beat("check-lists", 60, check_lists),
     Beat("keep-responders", 300, keep_responders),
+    Beat("make-backups", 60, make_backups),
     Beat("prune", 3600, prune),
     Beat("watch-authorities", 86400, watch_authorities),
 )

@@ -23,6 +23,7 @@ from ca.errors import Misconfigured
 from ca.keys.pkcs11_uri import read_token_uri
 from ca.profiles.config import Duration
 from pki.addresses import Address, AnyName, DnsName, ListenerName, PublicUrl, TrustDomain
+from pki.backup_settings import BackupSettings
 from pki.distribution_settings import ConsumerSettings, PlaceSettings, RotationSettings
 from pki.lifecycle_settings import (
     EventSettings,
@@ -168,6 +169,7 @@ class Settings(BaseSettings):
     consumers: ConsumerSettings = ConsumerSettings()
     rotation: RotationSettings = RotationSettings()
     ledger: LedgerSettings = LedgerSettings()
+    backup: BackupSettings = BackupSettings()
     warn: WarnSettings = WarnSettings()
     log: LogSettings = LogSettings()
 

@@ -52,6 +52,11 @@ class Store:
         return self.dialect != "sqlite"
 
     @property
+    def writing_engine(self) -> Engine:
+        """For a restore, which is alone with a database that is nobody's yet."""
+        return self._writing
+
+    @property
     def commits(self) -> GroupCommit:
         """The writer, for its counters."""
         return self._commits

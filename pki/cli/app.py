@@ -12,6 +12,7 @@ from pki.cli import (
     alarm,
     anchor,
     answer,
+    backup,
     bundle,
     bundle_follow,
     bundle_streams,
@@ -125,6 +126,7 @@ bundle.app.command("follow")(bundle_follow.follow)
 bundle.app.command("publish")(bundle_streams.publish)
 app.add_typer(bundle.app, name="bundle", rich_help_panel=TRUST)
 app.add_typer(anchor.app, name="anchor", rich_help_panel=TRUST)
+app.add_typer(backup.app, name="backup", rich_help_panel=CA)
 app.add_typer(alarm.app, name="alarm", rich_help_panel=NEWS)
 app.add_typer(event.app, name="event", rich_help_panel=NEWS)
 

@@ -13,6 +13,7 @@ from ca import clock, crl
 from ca.access import Operation
 from ca.authority import SIGNING
 from ca.errors import CertwrightError
+from pki import backup
 from pki.metrics import CONTENT_TYPE
 from pki.product import Product
 from pki.web import links, public, tiles
@@ -22,6 +23,7 @@ from pki.web.api import (
     answers,
     authorities,
     authority_requests,
+    backups,
     certificates,
     consumers,
     destinations,
@@ -63,7 +65,19 @@ from renewers.telling import heads
 
 API = "/api/v1"
 NOUNS = (
-    *(certificates, authorities, authority_requests, profiles, tokens, sign_in, ledger, ledger_state, proofs, keys),
+    *(
+        certificates,
+        authorities,
+        authority_requests,
+        profiles,
+        tokens,
+        sign_in,
+        ledger,
+        ledger_state,
+        proofs,
+        keys,
+        backups,
+    ),
     *(consumers, publications, rotations, replacements),
     *(answers, owners, tracked, endpoints, scans, lineages, renewals, destinations, issuers, alarms, events),
     *(letters, report_preview),
@@ -158,6 +172,8 @@ def measure(product: Product) -> None:
     found.lifecycle.look_up(product.installation.store)
     head = product.installation.ledger.head()
     found.ledger_size.set(0 if head is None else head.size)
+    found.backup_age_seconds.set(backup.age(product))
+    found.backup_every_seconds.set(product.settings.backup.every.total_seconds())
     found.ledger_waiting.set(product.installation.ledger.waiting())
     told = heads.published_at(product.installation.store)
     found.ledger_published_age_seconds.set(float("inf") if told is None else now - told)

@@ -626,6 +626,8 @@ DOORS = {
     "prove own": Door("GET /ledger/proof", _proof_of_own, READERS | ISSUERS | OWNERS),
     "prove an entry": Door("GET /ledger/proof", at(f"{API}/ledger/proof?position=0"), READERS),
     "consistency": Door("GET /ledger/consistency", at(f"{API}/ledger/consistency?old=1"), KNOWN),
+    "list backups": Door("GET /backups", at(f"{API}/backups"), READERS),
+    "make a backup": Door("POST /backups", at(f"{API}/backups", {}), ADMINS),
     "block a key": Door("POST /keys/block", at(f"{API}/keys/block", {"key": HASH}), OPERATORS),
     "list owners": Door("GET /owners", at(f"{API}/owners"), READERS),
     "add an owner": Door("POST /owners", new("/owners", lambda n: {"name": n, "email": "a@b.example"}), ADMINS, 201),

@@ -1,0 +1,255 @@
+"""Restoring a backup: into a sandbox beside the state directory, proven there, and only then put in its place.
+
+What a restore cannot do is bring back what happened after the backup. It says how much that was, as far as the state
+that is still there (or a kept head) tells; and since monitors that saw a newer head of the ledger will see a fork, it
+wants `accept_fork` where there is one.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import secrets
+import shutil
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
+from sqlalchemy import create_engine, func, inspect, select
+from sqlalchemy.engine import make_url
+from sqlalchemy.exc import SQLAlchemyError
+from sqlmodel import col
+
+from ca import clock, files, recording
+from ca.backup.filling import Filler, go_forward
+from ca.backup.reading import Found, read
+from ca.backup.sealing import bad
+from ca.errors import Conflict, Defect, Misconfigured
+from ca.keys.passphrase import read_passphrase_file
+from ca.ledger.checkpoint import open_head
+from ca.ledger.reconcile import audit
+from ca.models import Certificate, DeltaList, LedgerHead, Revocation, RevocationList
+from ca.store import open_store
+from ca.store.engine import ProcessLock
+from ca.store.many import table_of
+from pki.product import Product
+from pki.settings import FILE, KeySettings, load_settings
+from renewers import work
+
+DATABASE, PASSPHRASE = "certwright.db", KeySettings().passphrase_file
+_URL = re.compile(r"(?ms)(^\[store\]\n(?:(?!^\[).)*?^url = )[^\n]*")
+_OURS = (FILE, "keys", "profiles", "lock", "certwright.sock", DATABASE)
+
+
+@dataclass(slots=True)
+class Known:
+    """What is known of the time after the backup."""
+
+    size: int = 0
+    certificates: int | None = None
+    revocations: int | None = None
+    list_number: int = 0
+
+
+@dataclass(slots=True)
+class Restored:
+    """What a restore came to. What is lost is None where nobody can tell."""
+
+    state: str
+    kept_aside: str | None
+    entries: int
+    certificates: int
+    lost_entries: int
+    lost_certificates: int | None
+    lost_revocations: int | None
+    list_numbers_after: int
+    intents_given_up: int
+    is_fork: bool
+    files: list[str] = field(default_factory=list)
+
+    def as_dict(self) -> dict[str, object]:
+        """For JSON."""
+        return asdict(self)
+
+
+def restore(
+    path: Path,
+    key: X25519PrivateKey,
+    state: Path,
+    *,
+    url: str | None = None,
+    head: str | None = None,
+    accept_fork: bool = False,
+    passphrase_file: Path | None = None,
+    by: str = "local:restore",
+    progress: Callable[[int], None] | None = None,
+) -> Restored:
+    """Restore. Until the very last step nothing that was there is changed; any error leaves it as it is."""
+    state = state.absolute()
+    state.parent.mkdir(parents=True, exist_ok=True)
+    if state.exists() and any(state.iterdir()) and not (state / FILE).exists():
+        raise Conflict(f"there is something else in {state}", hint="name an empty directory or an installation")
+    is_there = (state / FILE).exists()
+    lock = ProcessLock(state / "lock") if is_there else None
+    sandbox = state.with_name(f".{state.name}.restoring-{secrets.token_hex(4)}")
+    try:
+        known = _known(state) if is_there else Known()
+        files.private_directory(sandbox)
+        _take_over(sandbox, state if is_there else None, passphrase_file)
+        done = _prove(path, key, sandbox, known, url, head, accept_fork, by, progress)
+        done.kept_aside = _swap(sandbox, state)
+        done.state = str(state)
+        return done
+    finally:
+        shutil.rmtree(sandbox, ignore_errors=True)
+        if lock is not None:
+            lock.release()
+
+
+def _prove(
+    path: Path,
+    key: X25519PrivateKey,
+    sandbox: Path,
+    known: Known,
+    url: str | None,
+    head: str | None,
+    accept_fork: bool,
+    by: str,
+    progress: Callable[[int], None] | None,
+) -> Restored:
+    found = _fill(path, key, sandbox, url or f"sqlite:///{sandbox / DATABASE}", progress)
+    if found.head is None or found.verifier is None:
+        raise bad("the backup has no signed head of its ledger")
+    size = max(known.size, 0 if head is None else open_head(head, found.verifier).size)
+    if size > found.head.size and not accept_fork:
+        raise Conflict(
+            f"{size - found.head.size} ledger entries were published after this backup: monitors will see a fork",
+            code="ledger-fork",
+            hint="restore a newer backup, or say --accept-fork and tell whoever follows the ledger",
+        )
+    _name_database(sandbox, url)
+    store = open_store(url or f"sqlite:///{sandbox / DATABASE}")  # brings an older backup's tables up to date
+    try:
+        kept = open_head(head, found.verifier) if head is not None else found.head
+        report = audit(store, found.verifier, kept=kept if kept.size <= found.head.size else found.head)
+        if not report.is_sound:
+            raise Defect(f"the restored ledger is not sound: {report.first.message if report.first else ''}")
+        if report.entries != found.head.size:
+            raise Defect("the restored ledger is not as long as the backup's")
+        lost = size - found.head.size if size > found.head.size else 0
+        details = {"backup": path.name, "head": found.head.size, "lost_entries": lost, "is_fork": lost > 0}
+        number = go_forward(store.writing_engine, known.list_number, details, by)
+    finally:
+        store.close()
+    with Product.open(sandbox) as product:  # its keys open, and fit
+        for row in product.installation.authorities.trusted():
+            if any(each.name == row.name for each in product.installation.authorities.standing()):
+                product.installation.authorities.issuer(row.name)
+        work.release(product.installation.store)  # whoever held any is not of this database
+        given_up = 0
+        while gone := recording.abandon_intents(product.installation.store, older_than=clock.timestamp() + 1):
+            given_up += gone
+        product.settle()
+    counted = found.tables
+    return Restored(
+        state="",
+        kept_aside=None,
+        entries=found.head.size,
+        certificates=counted.get("certificate", 0),
+        lost_entries=lost,
+        lost_certificates=_lost(known.certificates, counted.get("certificate", 0)),
+        lost_revocations=_lost(known.revocations, counted.get("revocation", 0)),
+        list_numbers_after=number,
+        intents_given_up=given_up,
+        is_fork=lost > 0,
+        files=sorted(found.files),
+    )
+
+
+def _lost(known: int | None, restored: int) -> int | None:
+    return None if known is None else max(0, known - restored)
+
+
+class _Sandbox(Filler):
+    directory: Path
+
+    def file(self, name: str, content: bytes) -> None:
+        target = self.directory / name
+        files.private_directory(target.parent)
+        files.write_new(target, content, mode=0o644 if name.startswith("profiles/") else 0o600)
+
+
+def _fill(path: Path, key: X25519PrivateKey, sandbox: Path, url: str, progress: Callable[[int], None] | None) -> Found:
+    parsed = make_url(url)
+    if parsed.get_backend_name() == "postgresql":
+        parsed = parsed.set(drivername="postgresql+psycopg")
+    elif Path(str(parsed.database)).parent != sandbox:
+        raise Misconfigured("an SQLite database is restored into the state directory", hint="leave --store away")
+    else:
+        os.close(os.open(sandbox / DATABASE, os.O_CREAT | os.O_CLOEXEC, 0o600))
+    engine = create_engine(parsed)
+    try:
+        with engine.begin() as connection:  # PostgreSQL: all of it or nothing
+            filler = _Sandbox(connection)
+            filler.directory = sandbox
+            found = read(path, key, filler, progress)
+            filler.finish()
+        return found
+    finally:
+        engine.dispose()
+
+
+def _take_over(sandbox: Path, old: Path | None, passphrase_file: Path | None) -> None:
+    """What a backup does not hold: the passphrase file, secrets that settings name."""
+    if passphrase_file is not None:
+        files.write_new(sandbox / PASSPHRASE, read_passphrase_file(passphrase_file).reveal().encode(), mode=0o400)
+    for path in sorted(old.iterdir()) if old is not None else []:
+        is_taken = path.name in _OURS or path.name.startswith((DATABASE, "."))
+        if not is_taken and path.is_file() and not path.is_symlink() and not (sandbox / path.name).exists():
+            shutil.copy2(path, sandbox / path.name)
+
+
+def _name_database(sandbox: Path, url: str | None) -> None:
+    settings = sandbox / FILE
+    text = settings.read_text()
+    settings.write_text(_URL.sub(lambda m: m[1] + json.dumps(url or ""), text))
+
+
+def _known(state: Path) -> Known:
+    """What the installation that is there can still tell; nothing if its database does not open."""
+    settings = load_settings(state)
+    url = make_url(settings.store.url.get_secret_value() or f"sqlite:///{state / DATABASE}")
+    if url.get_backend_name() == "postgresql":
+        url = url.set(drivername="postgresql+psycopg")
+    elif not Path(str(url.database)).exists():
+        return Known()
+    engine, known = create_engine(url), Known()
+    try:
+        with engine.connect() as connection:
+            there = set(inspect(connection).get_table_names())
+            known.size = connection.execute(select(func.max(col(LedgerHead.size)))).scalar() or 0
+            for name, table in (("certificates", Certificate), ("revocations", Revocation)):
+                setattr(known, name, connection.execute(select(func.count()).select_from(table_of(table))).scalar())
+            for lists in (RevocationList, DeltaList):
+                if lists.__tablename__ in there:
+                    number = connection.execute(select(func.max(col(lists.number)))).scalar() or 0
+                    known.list_number = max(known.list_number, number)
+    except SQLAlchemyError:
+        return known
+    finally:
+        engine.dispose()
+    return known
+
+
+def _swap(sandbox: Path, state: Path) -> str | None:
+    aside = None
+    if state.exists() and any(state.iterdir()):
+        aside = state.with_name(f"{state.name}.before-{clock.timestamp()}-{secrets.token_hex(2)}")
+        state.rename(aside)
+    elif state.exists():
+        state.rmdir()
+    sandbox.rename(state)
+    files.sync_directory(state.parent)
+    return None if aside is None else str(aside)

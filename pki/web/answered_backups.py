@@ -1,0 +1,26 @@
+"""What is answered about backups."""
+
+from __future__ import annotations
+
+from pydantic import BaseModel, Field
+
+
+class BackupView(BaseModel):
+    """A backup that is there."""
+
+    file: str = Field(description="its path on the server")
+    made_at: str = Field(description="RFC 3339, UTC")
+    bytes: int
+
+
+class BackupPage(BaseModel):
+    """All of them, the newest first."""
+
+    items: list[BackupView]
+
+
+class BackupMade(BackupView):
+    """The one that was just made."""
+
+    rows: int
+    ledger_size: int = Field(description="how many entries its signed head covers")

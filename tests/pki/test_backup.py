@@ -1,0 +1,210 @@
+"""Backups: whole under load, closed to whoever has not the key, restored without anything going back."""
+
+from __future__ import annotations
+
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
+from sqlalchemy import select
+from sqlmodel import col
+
+from ca import facts
+from ca.backup import packing, sealing
+from ca.backup.reading import Taker, read
+from ca.errors import BadRequest, CertwrightError, Conflict, Misconfigured
+from ca.ledger.reconcile import audit
+from ca.models import RevocationList, SignInLink
+from ca.secret import Secret
+from pki import backup, restoring
+from pki.initialise import InitPlan, initialise
+from pki.product import Product
+from tests.flows import restores
+
+PASSPHRASE = Secret("correct horse battery")
+
+
+@dataclass(frozen=True)
+class Stand:
+    """An installation with a backup of it, and the key that opens it."""
+
+    state: Path
+    file: Path
+    key: X25519PrivateKey
+    recipient: str
+
+
+@pytest.fixture(scope="module")
+def stand(tmp_path_factory: pytest.TempPathFactory) -> Stand:
+    """One for all tests; those that restore do it elsewhere, or into a copy."""
+    home = tmp_path_factory.mktemp("backup")
+    recipient = backup.make_key(home / "key.pem", PASSPHRASE)
+    changes = {"backup.to": '"../backups"', "backup.recipient": f'"{recipient}"', "crl.shards": "2"}
+    initialise(home / "state", InitPlan(changes=changes))
+    with Product.open(home / "state") as product:
+        made, _ = backup.create(product, "local:test")
+    return Stand(home / "state", made.path, backup.load_key(home / "key.pem", PASSPHRASE), recipient)
+
+
+def test_a_backup_is_the_owners_alone_and_says_what_it_holds(stand: Stand) -> None:
+    """It is read to its end, its ledger comes to its head, its keys open and belong to their CAs."""
+    assert stand.file.stat().st_mode & 0o777 == 0o600
+    found, keys = backup.verify(stand.file, stand.key, stand.state / "key-passphrase")
+    assert keys == "opened"
+    assert found.head is not None
+    assert found.head.size == found.tables["ledger_entry"]
+    assert "certwright.toml" in found.files
+    assert "key-passphrase" not in found.files
+    assert b"issuing" not in stand.file.read_bytes()
+
+
+def test_without_a_recipient_none_is_made(stand: Stand, tmp_path: Path) -> None:
+    """An open one would be worse than none."""
+    shutil.copytree(stand.state, tmp_path / "state", ignore=shutil.ignore_patterns("*.sock"))
+    file = tmp_path / "state" / "certwright.toml"
+    file.write_text(file.read_text().replace(stand.recipient, ""))
+    with Product.open(tmp_path / "state") as product, pytest.raises(Misconfigured, match="recipient"):
+        backup.create(product, "local:test")
+
+
+def damaged(content: bytes) -> dict[str, bytes]:
+    """What somebody may do to a file of several chunks."""
+    head, step = sealing.HEADER, sealing.CHUNK + sealing.TAG
+    first, second, rest = (
+        content[head : head + step],
+        content[head + step : head + 2 * step],
+        content[head + 2 * step :],
+    )
+    flips = {
+        f"bit {place}": content[:place] + bytes([content[place] ^ 1]) + content[place + 1 :]
+        for place in (0, 19, 21, 40, head, head + step, len(content) - 1)
+    }
+    return flips | {
+        "empty": b"",
+        "only a header": content[:head],
+        "half a header": content[: head - 5],
+        "the last byte gone": content[:-1],
+        "the last chunk gone": content[: head + 2 * step],
+        "one chunk": content[: head + step],
+        "swapped": content[:head] + second + first + rest,
+        "repeated": content[:head] + first + first + second + rest,
+        "left out": content[:head] + second + rest,
+        "something behind": content + b"x",
+        "another version": content.replace(b"backup-1", b"backup-2", 1),
+    }
+
+
+def sealed(path: Path, key: X25519PrivateKey, *records: tuple[bytes, bytes], end: bool = True) -> Path:
+    """A file that anybody who has the recipient can write."""
+    with path.open("wb") as file:
+        packer = packing.Packer(sealing.Sealed(file, key.public_key()))
+        for kind, content in records:
+            packer.put(kind, content)
+        if end:
+            packer.finish({"tables": {}, "files": {}, "head": None})
+    return path
+
+
+def test_whatever_is_done_to_a_file_is_seen(tmp_path: Path) -> None:
+    """Each with our own refusal, and before the end."""
+    key, path = X25519PrivateKey.generate(), tmp_path / "file"
+    clear = bytes(2 * sealing.CHUNK + 100)
+    with path.open("wb") as file:
+        envelope = sealing.Sealed(file, key.public_key())
+        envelope.write(clear)
+        envelope.close()
+    with path.open("rb") as file:
+        assert b"".join(sealing.opened(file, key)) == clear
+    for what, content in damaged(path.read_bytes()).items():
+        path.write_bytes(content)
+        with path.open("rb") as file, pytest.raises(BadRequest):
+            list(sealing.opened(file, key))
+            pytest.fail(what)
+
+
+@pytest.mark.parametrize(
+    "name", ["../evil", "keys/../../evil", "/etc/passwd", "keys/.hidden", "lock", "keys/a/b", "keys/"]
+)
+def test_a_file_goes_nowhere_else(tmp_path: Path, name: str) -> None:
+    """The recipient is public: whoever writes a backup may name what they like."""
+    key = X25519PrivateKey.generate()
+    begin = (packing.BEGIN, b'{"revision":"0006"}')
+    path = sealed(tmp_path / "file", key, begin, (packing.FILE, name.encode() + b"\nx"))
+    with pytest.raises(BadRequest, match="name that we do not write"):
+        read(path, key, Taker())
+
+
+@pytest.mark.parametrize(
+    "record",
+    [
+        (packing.BEGIN, b"[]"),
+        (packing.ROWS, b"[[1]]"),
+        (packing.TABLE, b'{"name":"a; DROP","columns":[]}'),
+        (packing.TABLE, b"7"),
+        (packing.TABLE, b"[" * 100_000),
+        (b"?", b""),
+    ],
+)
+def test_nonsense_inside_is_refused(tmp_path: Path, record: tuple[bytes, bytes]) -> None:
+    """Whoever has the recipient can seal it."""
+    key = X25519PrivateKey.generate()
+    with pytest.raises(BadRequest):
+        read(sealed(tmp_path / "file", key, (packing.BEGIN, b'{"revision":"0006"}'), record), key, Taker())
+
+
+def test_another_key_opens_nothing(stand: Stand) -> None:
+    """It says so, rather than that the file is damaged."""
+    with pytest.raises(BadRequest) as refused:
+        read(stand.file, X25519PrivateKey.generate(), Taker())
+    assert refused.value.code == "wrong-key"
+
+
+def test_a_newer_ledger_is_not_forked_unasked(stand: Stand, tmp_path: Path) -> None:
+    """The ledger has gone on by the backup's own entry: refused, nothing changed; then accepted, and the old kept."""
+    state = tmp_path / "state"
+    shutil.copytree(stand.state, state, ignore=shutil.ignore_patterns("*.sock"))
+    with Product.open(state) as product:
+        product.settle()
+        head = product.installation.ledger.head()
+    assert head is not None
+    before = (state / "certwright.db").read_bytes()
+    with pytest.raises(Conflict) as refused:
+        restoring.restore(stand.file, stand.key, state)
+    assert refused.value.code == "ledger-fork"
+    assert (state / "certwright.db").read_bytes() == before
+    assert [path.name for path in tmp_path.iterdir()] == ["state"]
+    with pytest.raises(Conflict):  # a kept head says the same where no state is left
+        restoring.restore(stand.file, stand.key, tmp_path / "other", head=head.checkpoint)
+    done = restoring.restore(stand.file, stand.key, state, accept_fork=True)
+    assert done.is_fork
+    assert done.lost_entries == 1
+    assert done.kept_aside is not None
+    assert (Path(done.kept_aside) / "certwright.db").exists()
+    with Product.open(state) as product:
+        store = product.installation.store
+        assert audit(store, product.installation.ledger.verifier).is_sound
+        assert facts.links_era(store)
+        with store.read() as connection:
+            numbers = connection.execute(select(col(RevocationList.number))).scalars().all()
+            unspent = connection.execute(select(SignInLink).where(col(SignInLink.used_at).is_(None))).all()
+        assert min(numbers) > done.list_numbers_after
+        assert not unspent
+
+
+def test_a_restore_that_fails_leaves_nothing(stand: Stand, tmp_path: Path) -> None:
+    """Neither a sandbox nor half of a state directory."""
+    file = tmp_path / "file"
+    file.write_bytes(stand.file.read_bytes()[:-1])
+    with pytest.raises(CertwrightError):
+        restoring.restore(file, stand.key, tmp_path / "state")
+    assert list(tmp_path.iterdir()) == [file]
+
+
+@pytest.mark.parametrize("engine", ["sqlite", "postgresql"])
+def test_a_backup_under_load_restores(engine: str, request: pytest.FixtureRequest, tmp_path: Path) -> None:
+    """The short run of the campaign: from SQLite to either engine."""
+    server = request.getfixturevalue("postgresql") if engine == "postgresql" else None
+    outcome = restores.run(40, tmp_path, server)
+    restores.judge(outcome)
