@@ -18,7 +18,7 @@ AXE_VERSION := 4.14.1
 OIDC_PROVIDER_VERSION := 9.13.3
 
 .DEFAULT_GOAL := help
-.PHONY: help run demo test lint bench peers pictures fuzz fuzz-api crash crash-renewals orders years rotations rotations-kill revocations compromise letters deltas token requirements clean
+.PHONY: help run demo test lint bench peers pictures fuzz fuzz-api crash crash-renewals orders years rotations rotations-kill revocations compromise letters deltas restores token requirements clean
 
 help: ## what there is
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -74,6 +74,9 @@ letters: $(VENV)/tests ## the digests of COUNT=1000 owners, through a server tha
 
 deltas: $(VENV)/tests ## a delta with its base says to OpenSSL what the complete list says, of COUNT=10000 revocations
 	$(BIN)/python -m tests.flows.deltas $(or $(COUNT),10000)
+
+restores: $(VENV)/tests ## backups under load of COUNT=1000 issuances, restored: nothing lost, nothing goes back
+	$(BIN)/python -m tests.flows.restores $(or $(COUNT),1000)
 
 token: $(VENV)/tests ## a hardware token loses sessions and is pulled out amid COUNT=10000 issuances
 	$(BIN)/python -m tests.flows.token $(or $(COUNT),10000)

@@ -24,6 +24,7 @@ from pki.cli import (
     consumer_plan,
     demo,
     destination,
+    doctor,
     event,
     init,
     issuer,
@@ -71,6 +72,7 @@ CA, INVENTORY, TRUST, NEWS = "The CA", "What ends, and is renewed", "Who must tr
 app.command("demo")(demo.demo)
 app.command("init")(init.init)
 app.command("serve")(serve.serve)
+app.command("doctor")(doctor.doctor)
 ca.app.command("rotate")(rotate.rotate)
 for verb in (ca_external.request, ca_external.requests, ca_external.accept, ca_external.withdraw):
     ca.app.command()(verb)

@@ -113,9 +113,7 @@ def restore(
     key: PrivateKeyFile,
     state: Annotated[Path, typer.Option("--state", help="The state directory to make or to replace.")],
     key_passphrase_file: KeyPassphrase = None,
-    store: Annotated[
-        str | None, typer.Option(envvar="CERTWRIGHT_RESTORE_STORE", help="URL of an empty PostgreSQL database.")
-    ] = None,
+    store: Annotated[str | None, typer.Option(help="URL of an empty PostgreSQL database.")] = None,
     passphrase_file: Annotated[
         Path | None,
         typer.Option(help="File with the installation's passphrase, where no state is left."),

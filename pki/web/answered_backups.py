@@ -24,3 +24,18 @@ class BackupMade(BackupView):
 
     rows: int
     ledger_size: int = Field(description="how many entries its signed head covers")
+
+
+class FindingView(BaseModel):
+    """One thing that was looked at."""
+
+    check: str
+    level: str = Field(description="ok, warning, problem or skipped")
+    message: str
+    advice: str | None = Field(description="what to do")
+
+
+class DoctorReport(BaseModel):
+    """Everything that was looked at."""
+
+    findings: list[FindingView]

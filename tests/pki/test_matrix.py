@@ -626,6 +626,7 @@ DOORS = {
     "prove own": Door("GET /ledger/proof", _proof_of_own, READERS | ISSUERS | OWNERS),
     "prove an entry": Door("GET /ledger/proof", at(f"{API}/ledger/proof?position=0"), READERS),
     "consistency": Door("GET /ledger/consistency", at(f"{API}/ledger/consistency?old=1"), KNOWN),
+    "doctor": Door("GET /doctor", at(f"{API}/doctor"), ADMINS),
     "list backups": Door("GET /backups", at(f"{API}/backups"), READERS),
     "make a backup": Door("POST /backups", at(f"{API}/backups", {}), ADMINS),
     "block a key": Door("POST /keys/block", at(f"{API}/keys/block", {"key": HASH}), OPERATORS),

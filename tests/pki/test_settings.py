@@ -12,8 +12,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 from pydantic import BaseModel, SecretStr
 
+from ca.backup.sealing import recipient_text
 from ca.errors import Conflict, Misconfigured
 from ca.profiles.config import format_duration, parse_duration
 from pki.initialise import settings_text
@@ -95,6 +97,8 @@ def test_every_setting_can_come_from_the_environment(monkeypatch: pytest.MonkeyP
         "listen.tls": "127.0.0.1:1",
         "listen.plain": "[::1]:2",
         "listen.names": ["ca.example"],
+        "backup.to": "/srv/backups",
+        "backup.recipient": recipient_text(X25519PrivateKey.from_private_bytes(bytes(32)).public_key()),
         "ledger.publish_to": "/srv/heads",
         "ledger.publish_every": "6h",
         "identity.certificates": [{"profile": "client", "name": "email:a@b.example", "role": "auditor"}],
