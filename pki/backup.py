@@ -19,7 +19,7 @@ from ca.backup import snapshot
 from ca.backup.packing import Packer
 from ca.backup.reading import Found, Taker, read
 from ca.backup.sealing import Sealed, read_recipient, recipient_text
-from ca.errors import Conflict, KeyUnavailable, Misconfigured
+from ca.errors import Conflict, KeyUnavailable
 from ca.keys.algorithms import spki
 from ca.keys.passphrase import find_passphrase
 from ca.keys.software import decrypt_pkcs8, encrypt_pkcs8
@@ -63,15 +63,16 @@ class Backup:
 
 
 def target(product: Product) -> Path:
-    """The directory that backups go to. `Misconfigured` if none is named, or no recipient."""
+    """The directory that backups go to. `Conflict` if none is named, or no recipient."""
     asked = product.settings.backup
     if not asked.recipient:
-        raise Misconfigured(
+        raise Conflict(
             "no recipient of backups is named, and an open one is not made",
+            code="no-recipient",
             hint="certwright backup key --out FILE elsewhere, then backup.recipient",
         )
     if not asked.to:
-        raise Misconfigured("no directory for backups is named", hint="set backup.to, on another disk")
+        raise Conflict("no directory for backups is named", code="no-place", hint="set backup.to, on another disk")
     return product.state / asked.to
 
 

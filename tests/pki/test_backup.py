@@ -14,7 +14,7 @@ from sqlmodel import col
 from ca import facts
 from ca.backup import packing, sealing
 from ca.backup.reading import Taker, read
-from ca.errors import BadRequest, CertwrightError, Conflict, Misconfigured
+from ca.errors import BadRequest, CertwrightError, Conflict
 from ca.ledger.reconcile import audit
 from ca.models import RevocationList, SignInLink
 from ca.secret import Secret
@@ -65,7 +65,7 @@ def test_without_a_recipient_none_is_made(stand: Stand, tmp_path: Path) -> None:
     shutil.copytree(stand.state, tmp_path / "state", ignore=shutil.ignore_patterns("*.sock"))
     file = tmp_path / "state" / "certwright.toml"
     file.write_text(file.read_text().replace(stand.recipient, ""))
-    with Product.open(tmp_path / "state") as product, pytest.raises(Misconfigured, match="recipient"):
+    with Product.open(tmp_path / "state") as product, pytest.raises(Conflict, match="recipient"):
         backup.create(product, "local:test")
 
 
