@@ -628,7 +628,7 @@ DOORS = {
     "consistency": Door("GET /ledger/consistency", at(f"{API}/ledger/consistency?old=1"), KNOWN),
     "doctor": Door("GET /doctor", at(f"{API}/doctor"), ADMINS),
     "list backups": Door("GET /backups", at(f"{API}/backups"), READERS),
-    "make a backup": Door("POST /backups", at(f"{API}/backups", {}), ADMINS),
+    "make a backup": Door("POST /backups", at(f"{API}/backups", {}), ADMINS, 409),
     "block a key": Door("POST /keys/block", at(f"{API}/keys/block", {"key": HASH}), OPERATORS),
     "list owners": Door("GET /owners", at(f"{API}/owners"), READERS),
     "add an owner": Door("POST /owners", new("/owners", lambda n: {"name": n, "email": "a@b.example"}), ADMINS, 201),
