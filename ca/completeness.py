@@ -16,7 +16,7 @@ from hashlib import sha256
 from typing import Any
 
 from cryptography import x509
-from sqlalchemy import Connection, select
+from sqlalchemy import Connection, literal, select
 from sqlmodel import col
 
 from ca import clock, listing
@@ -69,6 +69,8 @@ class Checked:
             self.findings.append(f"{self.name}: {message}")
 
 
+Said = tuple[str, int, int]
+"""A serial number, a time and a reason, as a list or a table has them."""
 Place = tuple[int, int]
 """An authority's id and a shard, `COMPLETE` or `DELTA`."""
 
@@ -160,14 +162,15 @@ class _Check:
         try:
             self._must_be_signed(row)
             served = Served(row.crl)
-        except Exception as error:  # noqa: BLE001 - whatever its bytes are
+            lacking = [one for one in self._expected(row) if not served.says(*one)]
+            rest = served.rest()
+        except (ValueError, IndexError, TypeError) as error:
             self._found.add(f"its bytes cannot be read ({type(error).__name__}: {error})"[:200])
             return
-        self._found.entries = len(served)
-        for table in listing.CHANGES if self._found.shard == DELTA else listing.TABLES:
-            for expected in self._expected(table, row):
-                self._compare(served, table, expected)
-        self._explain(served, row)
+        self._found.entries = served.count
+        if served.twice:
+            self._found.add(f"{served.twice} stand there twice")
+        self._compare(lacking, rest, row)
 
     def _list(self) -> Any:
         columns = (RevocationList.due_at, RevocationList.sha256, RevocationList.number)
@@ -207,40 +210,43 @@ class _Check:
         if key_type is None or not scheme_of(key_type).verify(key, parsed.signature, parsed.tbs_certlist_bytes):
             self._found.add("its signature is not by the CA's key")
 
-    def _expected(self, table: type[Any], row: Any) -> Iterator[Any]:
+    def _expected(self, row: Any) -> Iterator[Said]:
         """What has to stand there, page by page."""
-        of_it = col(table.authority_id) == self._authority.id
         if self._found.shard == DELTA:
-            since = col(table.change) > row.base_counted, col(table.change) <= row.counted
-            yield from self._pages(select(*_columns(table)).where(of_it, *since))
+            for table in listing.CHANGES:
+                since = col(table.change) > row.base_counted, col(table.change) <= row.counted
+                yield from self._pages(_said(table).where(col(table.authority_id) == self._authority.id, *since))
             return
         shards = [None, *range(self._authority.crl_shards)] if self._found.shard == COMPLETE else [self._found.shard]
-        for shard in shards:  # along the index of what is listed
-            within = col(table.shard).is_(None) if shard is None else col(table.shard) == shard
-            yield from self._pages(
-                select(*_columns(table)).where(*listing.listed(self._authority.id or 0, table), within)
-            )
+        for table in listing.TABLES:
+            listed = listing.listed(self._authority.id or 0, table)
+            for shard in shards:  # along the index of what is listed
+                within = col(table.shard).is_(None) if shard is None else col(table.shard) == shard
+                yield from self._pages(_said(table).where(*listed, within))
 
-    def _pages(self, query: Any) -> Iterator[Any]:
-        yield from self._connection.execute(query.execution_options(yield_per=PAGE))
+    def _pages(self, query: Any) -> Iterator[Said]:
+        for found in self._connection.execute(query.execution_options(yield_per=PAGE)).partitions():
+            yield from map(tuple, found)
 
-    def _compare(self, served: Served, table: type[Any], expected: Any) -> None:
-        said = served.take(expected.serial)
-        told = (expected.at, REMOVE_FROM_CRL if table is Released else expected.reason)
-        if said is None:
-            if not (self._is_waiting and self._is_young(expected.at)):
-                self._found.add(f"{expected.serial} does not stand there")
-        elif said != told and not self._is_waiting:
-            self._found.add(f"{expected.serial} stands there with another time or reason: {said}, not {told}")
+    def _compare(self, lacking: Sequence[Said], rest: Sequence[Said], row: Any) -> None:
+        """What is not as it should be: not there, there with something else, or there for no reason."""
+        there: dict[str, list[tuple[int, int]]] = {}
+        for serial, at, reason in rest:
+            there.setdefault(serial, []).append((at, reason))
+        for serial, at, reason in lacking:
+            said = there.pop(serial, None)
+            if said is None:
+                if not (self._is_waiting and self._is_young(at)):
+                    self._found.add(f"{serial} does not stand there")
+            elif not self._is_waiting:
+                self._found.add(f"{serial} stands there with another time or reason: {said[0]}, not {(at, reason)}")
+        self._explain(list(there), row)
 
     def _is_young(self, at: int) -> bool:
         return at > self._found.at - GRACE
 
-    def _explain(self, served: Served, row: Any) -> None:
+    def _explain(self, left: Sequence[str], row: Any) -> None:
         """What stands there and is not expected: it has left since, or was released just now, or nobody knows it."""
-        if twice := served.twice():
-            self._found.add(f"{twice} stand there twice")
-        left = served.left()
         for start in range(0, len(left), BATCH):
             serials = left[start : start + BATCH]
             unknown = set(serials) - self._known(serials, row)
@@ -250,15 +256,13 @@ class _Check:
     def _known(self, serials: Sequence[str], row: Any) -> set[str]:
         found: set[str] = set()
         for table in listing.CHANGES:
-            query = select(*_columns(table)).where(
-                col(table.authority_id) == self._authority.id, col(table.serial).in_(serials)
-            )
+            query = _said(table).where(col(table.authority_id) == self._authority.id, col(table.serial).in_(serials))
             if self._found.shard == DELTA:
                 query = query.where(col(table.change) > row.base_counted)
-            for one in self._connection.execute(query):
+            for serial, at, _ in self._connection.execute(query):
                 is_over = table is Released and self._found.shard != DELTA
-                if not is_over or (self._is_waiting and self._is_young(one.at)):
-                    found.add(one.serial)
+                if not is_over or (self._is_waiting and self._is_young(at)):
+                    found.add(serial)
         return found
 
     def _forgotten(self, serials: Sequence[str]) -> set[str]:
@@ -272,10 +276,10 @@ class _Check:
         return told - stored
 
 
-def _columns(table: type[Any]) -> tuple[Any, ...]:
+def _said(table: type[Any]) -> Any:
     if table is Released:
-        return col(Released.serial), col(Released.released_at).label("at")
-    return col(table.serial), col(table.revoked_at).label("at"), col(table.reason)
+        return select(col(Released.serial), col(Released.released_at), literal(REMOVE_FROM_CRL))
+    return select(col(table.serial), col(table.revoked_at), col(table.reason))
 
 
 def _says_revoked(body: bytes) -> bool:
