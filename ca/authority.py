@@ -30,9 +30,9 @@ from ca.keys import KeyStore
 from ca.keys.algorithms import KeyType, PrivateKey, PublicKey, SignatureScheme, key_type_of, scheme_of, spki
 from ca.models import Authority, CrossCertificate, Revocation
 from ca.store import Store
-from ca.x509.certificate import key_identifier, subject_of
+from ca.x509.certificate import subject_of
 from ca.x509.constraints import Limits, limits_of
-from ca.x509.lint import IssuerFacts
+from ca.x509.lint import IssuerFacts, facts_of
 
 KEYLESS = ""
 """The label of the key of an authority whose key is elsewhere: it is trusted, and signs nothing here."""
@@ -286,25 +286,6 @@ def make_issuer(
         urls=urls,
         limits=tuple(filter(None, map(limits_of, (certificate, *map(x509.load_der_x509_certificate, above))))),
         chain=tuple(chain),
-    )
-
-
-def facts_of(certificate: x509.Certificate) -> IssuerFacts:
-    """What lint has to know about an issuing certificate, ours or imported."""
-    values = {type(e.value): e.value for e in certificate.extensions}
-    identifier, constraints = values.get(x509.SubjectKeyIdentifier), values.get(x509.BasicConstraints)
-    usages = values.get(x509.ExtendedKeyUsage)
-    return IssuerFacts(
-        subject=subject_of(certificate.tbs_certificate_bytes),
-        key_identifier=(
-            identifier.digest
-            if isinstance(identifier, x509.SubjectKeyIdentifier)
-            else key_identifier(spki(certificate.public_key()))  # type: ignore[arg-type]
-        ),
-        not_before=int(certificate.not_valid_before_utc.timestamp()),
-        not_after=int(certificate.not_valid_after_utc.timestamp()),
-        path_length=constraints.path_length if isinstance(constraints, x509.BasicConstraints) else None,
-        extended_usages=frozenset(usages) if isinstance(usages, x509.ExtendedKeyUsage) else None,
     )
 
 

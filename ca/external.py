@@ -20,7 +20,7 @@ from sqlmodel import col
 
 from ca import clock, hierarchy
 from ca.access import Caller, Operation
-from ca.authority import State
+from ca.authority import KEYLESS, State
 from ca.errors import BadRequest, Conflict, NotFound
 from ca.founding import Plan, authority_request, check_import
 from ca.installation import Installation
@@ -126,26 +126,54 @@ def accept(
     """
     caller.must(Operation.MANAGE_AUTHORITIES)
     row = _row(installation, name)
-    key = installation.keys.load(row.key_label)
     own, *above = path(certificates, row.spki_sha256)
-    check_import(own, key)
+    check_import(own, own.public_key())  # type: ignore[arg-type]
     _check_path([own, *above])
     plan = Plan(row.line, own.subject, _type(own), crl_shards=row.crl_shards, state=state)
+    stands = hierarchy.place_of(installation, plan)
+    _refuse_twins(installation, above)
 
-    def settle(tx: Transaction) -> None:
+    def unit(tx: Transaction) -> None:
         _settle(tx, row.name)
+        parent = _record_above(tx, caller, [_der(one) for one in above])
+        place = hierarchy.Place(stands.name, stands.generation, stands.state, row.key_label, parent)
+        hierarchy.make_real(tx, caller, plan, place, _der(own))
         log.append(tx, "authority-accepted", row.name, caller.identity, root=fingerprint(_der(above[-1])))
 
-    return hierarchy.record_external(
-        installation, caller, plan, row.key_label, _der(own), [_der(one) for one in above], LINE, settle
-    )
+    installation.store.write(unit)
+    installation.authorities.forget()
+    return installation.authorities.get(stands.name)
+
+
+def _record_above(tx: Transaction, caller: Caller, above: Sequence[bytes]) -> int | None:
+    """Record those CAs that are not known yet, from the root down. Returns the id of the one right above ours."""
+    known = {row.certificate: row.id for row in tx.execute(select(col(Authority.certificate), col(Authority.id)))}
+    numbers = tx.execute(select(col(Authority.generation)).where(col(Authority.line) == LINE)).scalars()
+    taken, parent = max(numbers, default=0), None
+    for one in reversed(above):
+        if (found := known.get(one)) is None:
+            taken += 1
+            parsed = x509.load_der_x509_certificate(one)
+            place = hierarchy.Place(f"{LINE}-{taken}", taken, State.PREPARED, KEYLESS, parent)
+            found = hierarchy.make_real(tx, caller, Plan(LINE, parsed.subject, KeyType.P256), place, one)
+        parent = found
+    return parent
+
+
+def _refuse_twins(installation: Installation, above: Sequence[x509.Certificate]) -> None:
+    """A key has one authority: another certificate of a key that is known is a cross-certificate, no CA of its own."""
+    by_key = {row.spki_sha256: row for row in installation.authorities.all()}
+    for one in above:
+        twin = by_key.get(sha256(_spki(one)).digest())
+        if twin is not None and twin.certificate != _der(one):
+            raise Conflict(f"the key of a CA above is here already, as {twin.name}", code="authority-exists")
 
 
 def path(certificates: Sequence[x509.Certificate], spki_sha256: bytes) -> list[x509.Certificate]:
     """The certificates in the order of their issuing, that of the public key first, the root last."""
     own = [one for one in certificates if sha256(_spki(one)).digest() == spki_sha256]
     if not own:
-        hint = "sign the request as it is: certwright ca request --show"
+        hint = "sign the request as it is: certwright ca requests NAME"
         raise BadRequest("none of the certificates is for the key of the request", code="bad-chain", hint=hint)
     found, left = [own[0]], [one for one in certificates if one is not own[0]]
     while not _is_issued_by(found[-1], found[-1]):

@@ -11,20 +11,18 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
 from cryptography import x509
-from cryptography.hazmat.primitives import hashes
-from cryptography.hazmat.primitives.asymmetric import ec, rsa
-from cryptography.hazmat.primitives.serialization import Encoding
 
 from ca import clock
 from ca.authority import State
 from ca.errors import BadRequest, Defect, PolicyRefusal, Reason
 from ca.issuance import new_serial
-from ca.keys.algorithms import AUTHORITY_KEY_TYPES, KeyType, PrivateKey, key_type_of, scheme_of, spki
+from ca.keys.algorithms import AUTHORITY_KEY_TYPES, KeyType, PrivateKey, PublicKey, key_type_of, scheme_of, spki
 from ca.keys.weak import weaknesses
 from ca.policy import judge_subject
 from ca.x509 import certificate as encoding
 from ca.x509.constraints import Limits
 from ca.x509.lint import lint
+from ca.x509.request import make_request
 
 ROOT_LIFETIME = timedelta(days=3650)
 ROOT_BACKDATE = timedelta(minutes=1)
@@ -108,23 +106,16 @@ def self_signed(key: PrivateKey, plan: Plan) -> bytes:
 def authority_request(key: PrivateKey, plan: Plan) -> str:
     """A PEM request for a CA certificate from elsewhere: subject, powers and constraints as they are wanted."""
     usage = x509.KeyUsage(True, False, False, False, False, True, True, False, False)
-    builder = (
-        x509.CertificateSigningRequestBuilder()
-        .subject_name(plan.subject)
-        .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
-        .add_extension(usage, critical=True)
-    )
+    powers: list[x509.ExtensionType] = [x509.BasicConstraints(ca=True, path_length=0), usage]
     if plan.limits is not None:
-        builder = builder.add_extension(plan.limits.extension(), critical=True)
-    is_hashed = isinstance(key, ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey)
-    return builder.sign(key, hashes.SHA256() if is_hashed else None).public_bytes(Encoding.PEM).decode()
+        powers.append(plan.limits.extension())
+    return make_request(key, plan.subject, powers=powers)
 
 
-def check_import(certificate: x509.Certificate, key: PrivateKey) -> None:
+def check_import(certificate: x509.Certificate, public_key: PublicKey) -> None:
     """`BadRequest` with everything that keeps a CA from elsewhere from being one of ours."""
     values = {type(e.value): e.value for e in certificate.extensions}
     constraints, usage = values.get(x509.BasicConstraints), values.get(x509.KeyUsage)
-    public_key = key.public_key()
     problems = [str(reason) for reason in weaknesses(public_key)]
     if not isinstance(constraints, x509.BasicConstraints) or not constraints.ca:
         problems.append("the certificate is not a CA's (basic constraints)")

@@ -8,8 +8,8 @@ is made, and the row that makes an authority real comes last: a crash leaves at 
 from __future__ import annotations
 
 import secrets
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass
 from hashlib import sha256
 from typing import Any
 
@@ -96,7 +96,7 @@ def import_authority(
     caller.must(Operation.MANAGE_AUTHORITIES)
     if not isinstance(installation.keys, KeyImport):
         raise BadRequest("this key store makes its own keys and takes none in", code="key-import-unsupported")
-    check_import(certificate, key)
+    check_import(certificate, key.public_key())
     held = sha256(spki(key.public_key())).digest()
     if twin := next((row for row in installation.authorities.all() if row.spki_sha256 == held), None):
         raise Conflict(f"the key of this CA is here already, as {twin.name}", code="authority-exists")
@@ -109,50 +109,6 @@ def import_authority(
 def place_of(installation: Installation, plan: Plan) -> Place:
     """Where a CA that is to be certified elsewhere will stand; everything that can be refused is refused here."""
     return _place(installation, plan, None)
-
-
-def record_external(
-    installation: Installation,
-    caller: Caller,
-    plan: Plan,
-    key_label: str,
-    certificate: bytes,
-    above: Sequence[bytes],
-    line: str,
-    settle: Callable[[Transaction], None],
-) -> Authority:
-    """Make a CA real that somebody else has certified, and those above it that are not known yet, from the root down.
-
-    They go under `line`, without a key, and are trusted. `settle` is done in the same transaction.
-    """
-    place = replace(_place(installation, plan, None), key_label=key_label)
-    known = {row.certificate: row.id for row in installation.authorities.all()}
-    for one in above:
-        if known.get(one) is None and (twin := _holder(installation, one)) is not None:
-            raise Conflict(f"the key of a CA above is here already, as {twin.name}", code="authority-exists")
-    taken = max((row.generation for row in installation.authorities.all() if row.line == line), default=0)
-
-    def unit(tx: Transaction) -> None:
-        settle(tx)
-        parent = None
-        number = taken
-        for one in reversed(above):
-            if (id_ := known.get(one)) is None:
-                number += 1
-                stands = Place(f"{line}-{number}", number, State.PREPARED, KEYLESS, parent)
-                subject = x509.load_der_x509_certificate(one).subject
-                id_ = _make_real(tx, caller, Plan(line, subject, plan.key_type), stands, one)
-            parent = id_
-        _make_real(tx, caller, plan, replace(place, parent_id=parent), certificate)
-
-    installation.store.write(unit)
-    installation.authorities.forget()
-    return installation.authorities.get(place.name)
-
-
-def _holder(installation: Installation, certificate: bytes) -> Authority | None:
-    held = sha256(spki(x509.load_der_x509_certificate(certificate).public_key())).digest()  # type: ignore[arg-type]
-    return next((row for row in installation.authorities.all() if row.spki_sha256 == held), None)
 
 
 def transition(installation: Installation, caller: Caller, name: str, to: State) -> Authority:
@@ -242,7 +198,7 @@ def _record(
     cross: tuple[Issuer, Issued] | None = None,
 ) -> Authority:
     def unit(tx: Transaction) -> None:
-        authority_id = _make_real(tx, caller, plan, place, certificate)
+        authority_id = make_real(tx, caller, plan, place, certificate)
         if cross is not None:
             crossing.record(tx, authority_id, place.name, *cross, caller)
 
@@ -251,7 +207,8 @@ def _record(
     return installation.authorities.get(place.name)
 
 
-def _make_real(tx: Transaction, caller: Caller, plan: Plan, place: Place, certificate: bytes) -> int:
+def make_real(tx: Transaction, caller: Caller, plan: Plan, place: Place, certificate: bytes) -> int:
+    """Record an authority in a transaction; `Conflict` if its line has an active one already. Returns its id."""
     row = _row(plan, place, certificate)
     active = select(Authority).where(col(Authority.line) == plan.line, col(Authority.state) == State.ACTIVE)
     if place.state is State.ACTIVE and tx.execute(active).first() is not None:

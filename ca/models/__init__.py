@@ -7,7 +7,6 @@ from ca.models.issuing import (
     Answer,
     ApiToken,
     Authority,
-    AuthorityRequest,
     BlockedKey,
     Certificate,
     CertificateName,
@@ -24,6 +23,7 @@ from ca.models.issuing import (
     RevocationListContent,
 )
 from ca.models.proving import LedgerTile
+from ca.models.requesting import AuthorityRequest
 from ca.models.revoking import Released, UnrecordedRevocation
 from ca.models.signing_in import BrowserSession, SignInLink
 

@@ -41,22 +41,6 @@ class Authority(SQLModel, table=True):
     created_at: int = Field(sa_type=BigInteger)
 
 
-class AuthorityRequest(SQLModel, table=True):
-    """A CA of ours whose certificate somebody else has to sign: its key is here, and waits. See `ca/external.py`."""
-
-    __tablename__ = "authority_request"
-
-    name: str = Field(sa_type=Text, primary_key=True)
-    line: str = Field(sa_type=Text)
-    key_label: str = Field(sa_type=Text)
-    spki_sha256: bytes = Field(sa_type=LargeBinary)
-    subject: str = Field(sa_type=Text)
-    csr: str = Field(sa_type=Text)
-    crl_shards: int
-    created_at: int = Field(sa_type=BigInteger)
-    created_by: str = Field(sa_type=Text)
-
-
 class Intent(SQLModel, table=True):
     """A certificate that is about to be signed. The row goes when the certificate is recorded, or is given up.
 

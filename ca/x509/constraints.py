@@ -28,7 +28,7 @@ _HOST = re.compile(r"(?:[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?\.)+[a-z](?:[a-z0-9-
 _READ = {x509.DNSName: Kind.DNS, x509.RFC822Name: Kind.EMAIL, x509.UniformResourceIdentifier: Kind.URI}
 
 
-class Base(NamedTuple):
+class Subtree(NamedTuple):
     """One subtree: a domain, a host or a mailbox, a network in CIDR notation. What a leading dot means is its kind's.
 
     `dns`: the domain and all beneath it; with a dot only what is beneath. `uri` and `email`: this host; with a dot all
@@ -84,15 +84,17 @@ class Base(NamedTuple):
 class Limits:
     """What one CA certificate permits and excludes. Kinds that `permitted` does not name are not limited by it."""
 
-    permitted: tuple[Base, ...] = ()
-    excluded: tuple[Base, ...] = ()
+    permitted: tuple[Subtree, ...] = ()
+    excluded: tuple[Subtree, ...] = ()
     directories_permitted: tuple[x509.Name, ...] = ()
     """Of CAs that were made elsewhere; what we make limits alternative names alone."""
     directories_excluded: tuple[x509.Name, ...] = ()
 
     def extension(self) -> x509.NameConstraints:
         """The extension's value; there has to be something to say (RFC 5280 section 4.2.1.10)."""
-        permitted, excluded = ([base.encode() for base in bases] for bases in (self.permitted, self.excluded))
+        permitted, excluded = (
+            [subtree.encode() for subtree in subtrees] for subtrees in (self.permitted, self.excluded)
+        )
         return x509.NameConstraints(permitted or None, excluded or None)
 
 
@@ -115,8 +117,8 @@ def limits_of(certificate: x509.Certificate) -> Limits | None:
         return None
     permitted, excluded = list(value.permitted_subtrees or ()), list(value.excluded_subtrees or ())
     return Limits(
-        tuple(_bases(permitted)),
-        tuple(_bases(excluded)),
+        tuple(_subtrees(permitted)),
+        tuple(_subtrees(excluded)),
         tuple(one.value for one in permitted if isinstance(one, x509.DirectoryName)),
         tuple(one.value for one in excluded if isinstance(one, x509.DirectoryName)),
     )
@@ -141,13 +143,13 @@ def host_of(name: Name) -> str | None:
 
 def _objections(limits: Limits, names: Sequence[Name], subject: x509.Name) -> Iterator[Reason]:
     for name in names:
-        permitted = [base for base in limits.permitted if base.kind is name.kind]
-        excluded = [base for base in limits.excluded if base.kind is name.kind]
+        permitted = [subtree for subtree in limits.permitted if subtree.kind is name.kind]
+        excluded = [subtree for subtree in limits.excluded if subtree.kind is name.kind]
         if (permitted or excluded) and name.kind is Kind.URI and host_of(name) is None:
             yield _reason(f"{name} has no host, and its CA is limited to hosts")
-        elif hit := next((base for base in excluded if base.touches(name)), None):
+        elif hit := next((subtree for subtree in excluded if subtree.touches(name)), None):
             yield _reason(f"{name} is excluded for its CA ({hit})")
-        elif permitted and not any(base.covers(name) for base in permitted):
+        elif permitted and not any(subtree.covers(name) for subtree in permitted):
             yield _reason(f"{name} is not among what its CA may certify: {', '.join(map(str, permitted[:5]))}")
     if subject.rdns:
         if any(_is_beneath(subject, one) for one in limits.directories_excluded):
@@ -183,32 +185,32 @@ def _is_authority(certificate: x509.Certificate) -> bool:
         return False
 
 
-def _is_beneath(subject: x509.Name, base: x509.Name) -> bool:
-    """Whether a subject begins with all that the base has, in any case of letters."""
-    return [_plain(rdn) for rdn in subject.rdns[: len(base.rdns)]] == [_plain(rdn) for rdn in base.rdns]
+def _is_beneath(subject: x509.Name, subtree: x509.Name) -> bool:
+    """Whether a subject begins with all that the subtree has, in any case of letters."""
+    return [_plain(rdn) for rdn in subject.rdns[: len(subtree.rdns)]] == [_plain(rdn) for rdn in subtree.rdns]
 
 
 def _plain(rdn: x509.RelativeDistinguishedName) -> frozenset[tuple[str, str]]:
     return frozenset((one.oid.dotted_string, " ".join(str(one.value).lower().split())) for one in rdn)
 
 
-def _bases(names: Iterable[x509.GeneralName]) -> Iterator[Base]:
+def _subtrees(names: Iterable[x509.GeneralName]) -> Iterator[Subtree]:
     for name in names:
         if isinstance(name, x509.IPAddress):
-            yield Base(Kind.IP, str(name.value))
+            yield Subtree(Kind.IP, str(name.value))
         elif (kind := _READ.get(type(name))) is not None:
             local, at, domain = str(name.value).rpartition("@")
-            yield Base(kind, f"{local}{at}{domain.lower()}")
+            yield Subtree(kind, f"{local}{at}{domain.lower()}")
 
 
-def _parse(text: str) -> Base:
+def _parse(text: str) -> Subtree:
     word, colon, value = text.partition(":")
     if not colon or word not in {kind.value for kind in Kind}:
         raise _bad(text, "say its kind first: dns:, ip:, uri: or email:")
     kind = Kind(word)
     if kind is Kind.IP:
         try:
-            return Base(kind, str(ip_network(value)))
+            return Subtree(kind, str(ip_network(value)))
         except ValueError as error:
             raise _bad(text, f"not a network: {error}") from None
     local, at, domain = value.rpartition("@")
@@ -216,7 +218,7 @@ def _parse(text: str) -> Base:
         raise _bad(text, "an @ is for one mailbox, email:ada@example.org")
     if len(domain) > 253 or not _DOMAIN.fullmatch(domain.lower()):
         raise _bad(text, "a domain or host, without scheme, port and wildcard")
-    return Base(kind, f"{local}{at}{domain.lower()}")
+    return Subtree(kind, f"{local}{at}{domain.lower()}")
 
 
 def _bad(text: str, why: str) -> BadRequest:

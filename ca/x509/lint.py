@@ -14,7 +14,8 @@ from cryptography import x509
 from cryptography.x509.oid import AuthorityInformationAccessOID, ExtendedKeyUsageOID
 
 from ca.errors import Reason
-from ca.x509.certificate import issuer_of
+from ca.keys.algorithms import spki
+from ca.x509.certificate import issuer_of, key_identifier, subject_of
 
 NO_REV_AVAIL = x509.ObjectIdentifier("2.5.29.56")
 MAX_SERIAL = 1 << 159
@@ -47,6 +48,25 @@ class IssuerFacts:
     not_after: int
     path_length: int | None
     extended_usages: frozenset[x509.ObjectIdentifier] | None
+
+
+def facts_of(certificate: x509.Certificate) -> IssuerFacts:
+    """What lint has to know about an issuing certificate, ours or imported."""
+    values = {type(e.value): e.value for e in certificate.extensions}
+    identifier, constraints = values.get(x509.SubjectKeyIdentifier), values.get(x509.BasicConstraints)
+    usages = values.get(x509.ExtendedKeyUsage)
+    return IssuerFacts(
+        subject=subject_of(certificate.tbs_certificate_bytes),
+        key_identifier=(
+            identifier.digest
+            if isinstance(identifier, x509.SubjectKeyIdentifier)
+            else key_identifier(spki(certificate.public_key()))  # type: ignore[arg-type]
+        ),
+        not_before=int(certificate.not_valid_before_utc.timestamp()),
+        not_after=int(certificate.not_valid_after_utc.timestamp()),
+        path_length=constraints.path_length if isinstance(constraints, x509.BasicConstraints) else None,
+        extended_usages=frozenset(usages) if isinstance(usages, x509.ExtendedKeyUsage) else None,
+    )
 
 
 def lint(certificate: x509.Certificate, issuer: IssuerFacts | None) -> list[Reason]:

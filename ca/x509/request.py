@@ -79,12 +79,22 @@ def read_request(data: bytes | str) -> Request:
         raise _bad(f"it cannot be parsed ({type(error).__name__})", "RFC 2986") from None
 
 
-def make_request(key: PrivateKey, subject: x509.Name | None = None, wanted: Sequence[Name] = ()) -> str:
-    """A PEM request that says no more than that somebody holds `key`, for a subject and names if they are given."""
+def make_request(
+    key: PrivateKey,
+    subject: x509.Name | None = None,
+    wanted: Sequence[Name] = (),
+    powers: Sequence[x509.ExtensionType] = (),
+) -> str:
+    """A PEM request that says no more than that somebody holds `key`, for a subject and names if they are given.
+
+    `powers` are critical extensions that somebody else's CA is asked for.
+    """
     builder = x509.CertificateSigningRequestBuilder().subject_name(subject or x509.Name([]))
     if wanted:
         san = x509.SubjectAlternativeName([names.to_general_name(name) for name in wanted])
         builder = builder.add_extension(san, critical=False)
+    for power in powers:
+        builder = builder.add_extension(power, critical=True)
     is_hashed = isinstance(key, ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey)
     csr = builder.sign(key, hashes.SHA256() if is_hashed else None)
     return csr.public_bytes(Encoding.PEM).decode()

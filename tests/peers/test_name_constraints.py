@@ -35,7 +35,7 @@ dotted = st.tuples(st.sampled_from(["", "."]), domains).map("".join)
 networks = st.tuples(st.integers(0, 255), st.integers(1, 31)).map(
     lambda parts: str(ip_network((f"10.{parts[0]}.7.1", parts[1]), strict=False))
 )
-BASES = {
+SUBTREES = {
     Kind.DNS: dotted.map("dns:{}".format),
     Kind.URI: dotted.map("uri:{}".format),
     Kind.EMAIL: st.one_of(dotted.map("email:{}".format), domains.map("email:ada@{}".format)),
@@ -57,8 +57,8 @@ NAMES = {
 def cases(draw: st.DrawFn) -> tuple[Limits | None, Name]:
     """Constraints, mostly of the kind of the name that they are to judge."""
     kind = draw(st.sampled_from(list(Kind)))
-    bases = st.one_of(BASES[kind], BASES[kind], BASES[draw(st.sampled_from(list(Kind)))])
-    limits = parse_limits(draw(st.lists(bases, max_size=3)), draw(st.lists(bases, max_size=1)))
+    subtrees = st.one_of(SUBTREES[kind], SUBTREES[kind], SUBTREES[draw(st.sampled_from(list(Kind)))])
+    limits = parse_limits(draw(st.lists(subtrees, max_size=3)), draw(st.lists(subtrees, max_size=1)))
     return limits, Name(kind, draw(NAMES[kind]))
 
 
@@ -96,7 +96,7 @@ def accepts(directory: Path, root: bytes, between: bytes, leaf: bytes) -> bool:
 
 def is_stricter_here(limits: Limits, name: Name) -> bool:
     """Where we refuse what OpenSSL takes: a wildcard that reaches into what is excluded, a URI without a name."""
-    kind = [base for base in (*limits.permitted, *limits.excluded) if base.kind is name.kind]
+    kind = [subtree for subtree in (*limits.permitted, *limits.excluded) if subtree.kind is name.kind]
     return name.is_wildcard or (name.kind is Kind.URI and "10.0.0.1" in name.value and bool(kind))
 
 
@@ -156,7 +156,7 @@ def test_what_is_above_counts_too(installation: Installation) -> None:
     plan = Plan("beneath", rig.common_name("Beneath"), KeyType.P256)
     row = hierarchy.create_subordinate(installation, rig.ADMIN, "sub-ca", plan, parent=root.name)
     issuer = installation.authorities.issuer(row.name)
-    assert [str(base) for each in issuer.limits for base in each.permitted] == ["dns:shop.example.internal"]
+    assert [str(subtree) for each in issuer.limits for subtree in each.permitted] == ["dns:shop.example.internal"]
 
 
 @pytest.mark.parametrize(

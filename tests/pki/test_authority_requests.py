@@ -80,7 +80,7 @@ def test_from_request_to_chain(world: World) -> None:
         assert len(admin.get(f"{API}/authorities/mesh-1/crls").json()) == 3
         assert '"is_sound": true' in admin.post(f"{API}/ledger/verify", json={}).text
         assert admin.get("/metrics").status_code == 200
-    for page in ("/", "/hierarchy"):
+    for page in ("/", "/authorities"):
         assert world.local.get(page).status_code == 200, page
 
 
