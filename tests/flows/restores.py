@@ -1,8 +1,8 @@
 """`python -m tests.flows.restores COUNT`: backups taken under load, restored; nothing answered before is lost.
 
 Threads issue and revoke while backups are made. Each backup is restored into a directory of its own: what was answered
-before it began is there, the ledger is sound, every list has a number larger than any that was published, and serial
-numbers that are drawn afterwards are new.
+before it began, a revocation included, is there, the ledger is sound, every list has a number larger than any that was
+published, and serial numbers that are drawn afterwards are new.
 """
 
 from __future__ import annotations
@@ -17,10 +17,12 @@ from pathlib import Path
 from sqlalchemy import func, select
 from sqlmodel import col
 
+from ca import revocation
 from ca.ledger.reconcile import audit
-from ca.models import Certificate, DeltaList, RevocationList
+from ca.models import Certificate, DeltaList, Revocation, RevocationList
 from ca.secret import Secret
 from ca.store import Store
+from ca.x509.revocation_list import RevocationReason
 from pki import backup, restoring
 from pki.initialise import InitPlan, initialise
 from pki.product import Product
@@ -37,6 +39,7 @@ class Restore:
     """What one restore came to."""
 
     answered: int
+    revoked: int
     missing: list[str]
     is_sound: bool
     lowest_after: int
@@ -59,7 +62,8 @@ def run(count: int, home: Path, server: str | None = None) -> Outcome:
     key = backup.load_key(home / "key.pem", PASSPHRASE)
     changes = {"backup.to": '"../backups"', "backup.recipient": f'"{recipient}"', "crl.shards": "2"}
     initialise(home / "state", InitPlan(changes=changes))
-    outcome, answered, taken = Outcome(), list[str](), list[tuple[list[str], Path]]()
+    outcome, answered, taken = Outcome(), list[str](), list[tuple[list[str], list[str], Path]]()
+    revoked = list[str]()
     with Product.open(home / "state") as product:
         failed: list[BaseException] = []
 
@@ -67,7 +71,10 @@ def run(count: int, home: Path, server: str | None = None) -> Outcome:
             try:
                 for place in range(share):
                     issued = rig.issue(product.installation, WORKLOAD)
-                    answered.append(f"{rig.parsed(issued).serial_number:x}")
+                    answered.append(issued.serial)
+                    if place % 4 == 3:
+                        revocation.revoke(product.installation, rig.ADMIN, issued.serial, RevocationReason.SUPERSEDED)
+                        revoked.append(issued.serial)
                     if place % 8 == 7:
                         product.publish_lists()
             except BaseException as error:
@@ -78,47 +85,49 @@ def run(count: int, home: Path, server: str | None = None) -> Outcome:
         for thread in threads:
             thread.start()
         for part in range(BACKUPS):
-            while len(answered) < count * part // BACKUPS and any(thread.is_alive() for thread in threads):
+            while len(answered) < count * (part + 1) // (BACKUPS + 1) and any(thread.is_alive() for thread in threads):
                 time.sleep(0.002)
-            before = list(answered)
-            taken.append((before, backup.create(product, "local:test")[0].path))
+            so_far = list(answered), list(revoked)
+            taken.append((*so_far, backup.create(product, "local:test")[0].path))
         for thread in threads:
             thread.join()
         assert not failed, failed
         product.settle()
         highest = highest_number(product.installation.store)
     outcome.issued = len(answered)
-    for place, (before, path) in enumerate(taken):
+    for place, (before, gone, path) in enumerate(taken):
         url = fresh_database(server) if server is not None else None
-        outcome.restores.append(_restore(path, key, home, place, before, set(answered), highest, url))
+        outcome.restores.append(
+            _restore(path, key, home / f"restored-{place}", (before, gone), set(answered), highest, url)
+        )
     return outcome
 
 
 def _restore(
     path: Path,
     key: object,
-    home: Path,
-    place: int,
-    before: list[str],
+    state: Path,
+    before: tuple[list[str], list[str]],
     answered: set[str],
     highest: int,
     url: str | None,
 ) -> Restore:
-    state = home / f"restored-{place}"
     started = time.monotonic()
-    passphrase = home / "state" / "key-passphrase"
+    passphrase = state.parent / "state" / "key-passphrase"
     restoring.restore(path, key, state, url=url, passphrase_file=passphrase)  # type: ignore[arg-type]
     seconds = time.monotonic() - started
     with Product.open(state) as product:
         store = product.installation.store
         with store.read() as connection:
             there = set(connection.execute(select(col(Certificate.serial))).scalars())
-        fresh = {f"{rig.parsed(rig.issue(product.installation, WORKLOAD)).serial_number:x}" for _ in range(5)}
+            refused = set(connection.execute(select(col(Revocation.serial))).scalars())
+        fresh = {rig.issue(product.installation, WORKLOAD).serial for _ in range(5)}
         product.settle()
         report = audit(store, product.installation.ledger.verifier)
         lowest = lowest_number(store)
-    missing = [serial for serial in before if serial not in there]
-    return Restore(len(before), missing, report.is_sound, lowest, highest, len(fresh & answered), seconds)
+    issued, revoked = before
+    missing = [serial for serial in issued if serial not in there] + [one for one in revoked if one not in refused]
+    return Restore(len(issued), len(revoked), missing, report.is_sound, lowest, highest, len(fresh & answered), seconds)
 
 
 def highest_number(store: Store) -> int:
@@ -149,4 +158,5 @@ if __name__ == "__main__":
         result = run(int(sys.argv[1]) if len(sys.argv) > 1 else 1000, Path(directory))
         judge(result)
         for one in result.restores:
-            print(f"{one.answered} of {result.issued} answered before; restored in {one.seconds:.1f} s; none missing")
+            so_many = f"{one.answered} of {result.issued} answered before, {one.revoked} revoked"
+            print(f"{so_many}; restored in {one.seconds:.1f} s; none missing")
