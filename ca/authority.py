@@ -137,11 +137,19 @@ class Authorities:
         return list(self._current().values())
 
     def get(self, name: str) -> Authority:
-        """One authority by its name, or by its line's name: then the active one."""
+        """One authority by its name, or by its line's name: then the active one.
+
+        `Conflict` for a line of which none is active: whoever asks has to name the one they mean.
+        """
         rows = self._current()
         if name in rows:
             return rows[name]
-        return self._active_row(name)
+        if (active := self._active_row(name)) is None:
+            others = ", ".join(f"{row.name} ({row.state})" for row in rows.values() if row.line == name)
+            raise Conflict(
+                f"no generation of {name!r} is active", code="no-active-authority", hint=f"name the one: {others}"
+            )
+        return active
 
     def trusted(self) -> list[Authority]:
         """Those that relying parties should trust or may need to build chains: prepared, active, tainted."""
@@ -164,7 +172,10 @@ class Authorities:
         if clock.monotonic() < self._fresh_until and (known := self._active.get(line)) is not None:
             return known
         changes = self._changes
-        issuer = self.issuer(self._active_row(line).name)
+        if (active := self._active_row(line)) is None:
+            hint = "certwright ca activate NAME"
+            raise Unavailable(f"no generation of {line!r} is active", code="no-active-authority", hint=hint)
+        issuer = self.issuer(active.name)
         with self._lock:
             if changes == self._changes:
                 self._active[line] = issuer
@@ -228,16 +239,11 @@ class Authorities:
             self._fresh_until = 0.0
             self._active = {}
 
-    def _active_row(self, line: str) -> Authority:
+    def _active_row(self, line: str) -> Authority | None:
         generations = [row for row in self._current().values() if row.line == line]
         if not generations:
             raise NotFound(f"there is no authority {line!r}", code="unknown-authority", hint="certwright ca list")
-        for row in generations:
-            if row.state == State.ACTIVE:
-                return row
-        raise Unavailable(
-            f"no generation of {line!r} is active", code="no-active-authority", hint="certwright ca activate NAME"
-        )
+        return next((row for row in generations if row.state == State.ACTIVE), None)
 
     def _current(self) -> dict[str, Authority]:
         with self._lock:

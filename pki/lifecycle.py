@@ -70,6 +70,7 @@ def make_lifecycle(
         signing_trouble=lambda: signer.trouble,
         status_trouble=lambda: responder.signers.trouble,
         list_trouble=lambda: rounds.troubles,
+        links_era=facts.links_era(installation.store),
     )
 
 

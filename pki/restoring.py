@@ -28,10 +28,10 @@ from ca.backup.reading import Found, read
 from ca.backup.sealing import bad
 from ca.errors import Conflict, Defect, Misconfigured
 from ca.keys.passphrase import read_passphrase_file
-from ca.ledger.checkpoint import open_head
+from ca.ledger.checkpoint import Head, open_head
 from ca.ledger.reconcile import audit
 from ca.models import Certificate, DeltaList, LedgerHead, Revocation, RevocationList
-from ca.store import open_store
+from ca.store import Store, open_store
 from ca.store.engine import ProcessLock
 from ca.store.many import table_of
 from pki.product import Product
@@ -122,28 +122,56 @@ def _prove(
     found = _fill(path, key, sandbox, url or f"sqlite:///{sandbox / DATABASE}", progress)
     if found.head is None or found.verifier is None:
         raise bad("the backup has no signed head of its ledger")
-    size = max(known.size, 0 if head is None else open_head(head, found.verifier).size)
-    if size > found.head.size and not accept_fork:
-        raise Conflict(
-            f"{size - found.head.size} ledger entries were published after this backup: monitors will see a fork",
-            code="ledger-fork",
-            hint="restore a newer backup, or say --accept-fork and tell whoever follows the ledger",
-        )
+    published = None if head is None else open_head(head, found.verifier)
+    lost = max(0, max(known.size, 0 if published is None else published.size) - found.head.size)
+    if lost and not accept_fork:
+        raise _forks(lost)
     _name_database(sandbox, url)
     store = open_store(url or f"sqlite:///{sandbox / DATABASE}")  # brings an older backup's tables up to date
     try:
-        kept = open_head(head, found.verifier) if head is not None else found.head
-        report = audit(store, found.verifier, kept=kept if kept.size <= found.head.size else found.head)
-        if not report.is_sound:
-            raise Defect(f"the restored ledger is not sound: {report.first.message if report.first else ''}")
-        if report.entries != found.head.size:
-            raise Defect("the restored ledger is not as long as the backup's")
-        lost = size - found.head.size if size > found.head.size else 0
+        _must_be_sound(store, found, published)
         details = {"backup": path.name, "head": found.head.size, "lost_entries": lost, "is_fork": lost > 0}
         number = go_forward(store.writing_engine, known.list_number, details, by)
     finally:
         store.close()
-    with Product.open(sandbox) as product:  # its keys open, and fit
+    return Restored(
+        state="",
+        kept_aside=None,
+        entries=found.head.size,
+        certificates=found.tables.get("certificate", 0),
+        lost_entries=lost,
+        lost_certificates=_lost(known.certificates, found.tables.get("certificate", 0)),
+        lost_revocations=_lost(known.revocations, found.tables.get("revocation", 0)),
+        list_numbers_after=number,
+        intents_given_up=_open_once(sandbox),
+        is_fork=lost > 0,
+        files=sorted(found.files),
+    )
+
+
+def _forks(lost: int) -> Conflict:
+    return Conflict(
+        f"{lost} ledger entries were published after this backup: monitors will see a fork",
+        code="ledger-fork",
+        hint="restore a newer backup, or say --accept-fork and tell whoever follows the ledger",
+    )
+
+
+def _must_be_sound(store: Store, found: Found, published: Head | None) -> None:
+    """The ledger says what the tables say, is as long as the backup claims, and holds what was published of it."""
+    assert found.head is not None
+    assert found.verifier is not None
+    is_older = published is not None and published.size <= found.head.size
+    report = audit(store, found.verifier, kept=published if is_older else found.head)
+    if not report.is_sound:
+        raise Defect(f"the restored ledger is not sound: {report.first.message if report.first else ''}")
+    if report.entries != found.head.size:
+        raise Defect("the restored ledger is not as long as the backup's")
+
+
+def _open_once(sandbox: Path) -> int:
+    """Start what was restored: its keys open and fit, nobody holds its work. Returns how many intents were given up."""
+    with Product.open(sandbox) as product:
         for row in product.installation.authorities.trusted():
             if any(each.name == row.name for each in product.installation.authorities.standing()):
                 product.installation.authorities.issuer(row.name)
@@ -152,20 +180,7 @@ def _prove(
         while gone := recording.abandon_intents(product.installation.store, older_than=clock.timestamp() + 1):
             given_up += gone
         product.settle()
-    counted = found.tables
-    return Restored(
-        state="",
-        kept_aside=None,
-        entries=found.head.size,
-        certificates=counted.get("certificate", 0),
-        lost_entries=lost,
-        lost_certificates=_lost(known.certificates, counted.get("certificate", 0)),
-        lost_revocations=_lost(known.revocations, counted.get("revocation", 0)),
-        list_numbers_after=number,
-        intents_given_up=given_up,
-        is_fork=lost > 0,
-        files=sorted(found.files),
-    )
+    return given_up
 
 
 def _lost(known: int | None, restored: int) -> int | None:

@@ -111,6 +111,8 @@ class Lifecycle:
     list_trouble: Callable[[], Mapping[str, Sequence[str]]] = dict
     """By CA, what its published lists do not say, or say of nobody, as of the last look at each."""
 
+    links_era: str = ""
+    """What every answer link is bound to besides the sealer's key; another one after each restore."""
     lead_times: LeadTimes = field(default_factory=LeadTimes)
     """How long renewals took so far."""
 

@@ -32,6 +32,7 @@ LONGER = {
     "ca.store.migrations.versions.0004_consumers.upgrade": "the same",
     "ca.store.migrations.versions.0005_mail.upgrade": "the same",
     "ca.store.migrations.versions.0006_authority.upgrade": "the same",
+    "pki.cli.backup.restore": "its options, one or two lines each; what it does is shorter",
     "pki.cli.init.init": "its options, one or two lines each; what it does is shorter",
     "pki.metrics.Metrics.__init__": "a list: every metric with its help text",
 }
@@ -405,6 +406,7 @@ KNOWS_ONE = {
     ("renewers.replacing.sandbox", "renewers.issuers.internal"): "a drill is of our own CA",
     ("renewers.replacing.sandbox", "renewers.publishers.memory"): "a drill brings nothing anywhere",
     ("renewers.replacing.drill", "renewers.issuers.internal"): "as whom it asks is said there",
+    ("pki.backup", "ca.keys.software"): "a recipient's key is no CA's, and written as keys are",
     ("pki.following", "renewers.publishers.files"): "a consumer's own host: it has no settings and no other publisher",
 }
 """Who names an implementation though it is not the catalog, which, and why."""

@@ -24,7 +24,7 @@ from sqlalchemy import delete, select
 from sqlalchemy.dialects.postgresql import insert  # its ON CONFLICT is SQLite's too
 from sqlmodel import col
 
-from ca import clock, facts
+from ca import clock
 from ca.errors import Conflict, NotFound
 from ca.store import Transaction
 from renewers.lifecycle import Lifecycle
@@ -165,7 +165,7 @@ def _payload(link: Link) -> bytes:
 
 
 def _mac(lifecycle: Lifecycle, payload: bytes) -> bytes:
-    return hmac.digest(lifecycle.sealer.mac_key("links" + facts.links_era(lifecycle.store)), payload, "sha256")
+    return hmac.digest(lifecycle.sealer.mac_key("links" + lifecycle.links_era), payload, "sha256")
 
 
 def _bytes(text: str) -> bytes:

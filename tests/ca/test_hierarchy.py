@@ -165,6 +165,9 @@ def test_without_an_active_generation_nothing_is_signed(installation: Installati
         assert caught.value.code == "no-active-authority"
     with pytest.raises(NotFound):
         installation.authorities.issuer_for("nobody")
+    with pytest.raises(Conflict, match="no generation of 'issuing' is active") as refused:
+        hierarchy.transition(installation, rig.ADMIN, "issuing", State.TAINTED)
+    assert refused.value.hint == "name the one: issuing-1 (retired), issuing-2 (prepared)"
 
 
 def test_another_replica_hears_of_a_change(installation: Installation) -> None:

@@ -33,6 +33,7 @@ from tests.fuzz.api_wire import Answer, Ask
 from tests.fuzz.api_words import FITTING, HOSTILE_NAMES
 from tests.fuzz.api_world import API, Caller, World, pem_request
 from tests.fuzz.damage import Mutator, make_seeds
+from tests.pki.test_authority_requests import chain_for
 
 MOST_KEPT = 400
 SHARED_KEYS = (KeyType.P256,) * 4 + (KeyType.P384, KeyType.ED25519, KeyType.RSA2048, KeyType.MLDSA65)
@@ -64,6 +65,8 @@ class Living:
         self.certificates: list[Known] = []
         self.tokens: list[str] = []
         self.authorities: list[str] = []
+        self.requested: dict[str, str] = {}
+        self._asked_for = ""
         self.cursors: list[str] = []
         self.checkpoints: list[str] = []
 
@@ -133,6 +136,12 @@ class Living:
                 self._disown(content["name"])
             case "POST /authorities" | "POST /authorities/import" if "generation" in content:
                 self.authorities.append(content["name"])
+            case "POST /authority-requests" if "csr" in content:
+                self.requested[content["name"]] = content["csr"]
+            case "DELETE /authority-requests/{name}" if "csr" in content:
+                self.requested.pop(content["name"], None)
+            case "POST /authority-requests/{name}/chain" if "generation" in content:
+                self.requested.pop(content["name"], None)
             case "GET /certificates" | "GET /ledger/entries" if content.get("next"):
                 self.cursors = [*self.cursors[-20:], content["next"]]
             case "GET /ledger/head" if "checkpoint" in content:
@@ -159,6 +168,11 @@ class Living:
                 return self._serial(caller, path)
             case "profiles", _:
                 return str(self._one(words.PROFILES, words.ODD_PROFILES[:-1]))
+            case "authority-requests", _:
+                own = [*self.requested]  # one is always left, to be looked at and given up
+                own = own[:-1] if path.endswith("/chain") else own[-1:]
+                self._asked_for = str(self._one(own, ["none-1", *self.authorities[:2]]))
+                return self._asked_for
             case "tokens", _:
                 return str(self._one(self.tokens[-6:], ["none"] if is_admin else ["none", "admin", "operator"]))
             case "ledger", "level":
@@ -225,6 +239,8 @@ class Living:
             "POST /certificates/revocations": self._revoke_many,
             "POST /authorities": self._authority,
             "POST /authorities/import": self._import,
+            "POST /authority-requests": self._request,
+            "POST /authority-requests/{name}/chain": self._chain,
             "POST /authorities/{name}/state": self._state,
             "POST /tokens": self._token,
             "POST /ledger/verify": self._verify,
@@ -327,6 +343,17 @@ class Living:
         if chance.random() < 0.5:
             body["profile"] = self._one((None, "sub-ca"), ("mesh", "none", "../sub-ca", "ocsp-signer"))
         return body
+
+    def _request(self, caller: Caller) -> dict[str, Any]:
+        """As a CA of ours is asked for, but that somebody else decides how long it lives and what it may."""
+        known = ("subject", "key_type", "crl_shards")
+        line = self._one(["asked-" + "".join(self._chance.choices("abcdefgh", k=12))], [*words.LINES, *words.ODD_LINES])
+        return {"line": line, **{name: value for name, value in self._authority(caller).items() if name in known}}
+
+    def _chain(self, caller: Caller) -> dict[str, Any]:
+        """What somebody else's CA answers; to another request now and then, or not at all."""
+        asked = self._one([self.requested.get(self._asked_for, "")], [*self.requested.values(), ""])
+        return {"certificates": chain_for(asked) if asked else pem_certificate(b"0")}
 
     def _import(self, caller: Caller) -> dict[str, Any]:
         """A root with its key; or half of it, another's key, a passphrase for nothing."""

@@ -20,11 +20,13 @@ from unittest import mock
 
 import structlog
 from cryptography import x509
+from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding
 
 from ca import sessions
 from ca.access import Caller as Somebody
 from ca.access import Role
+from ca.backup.sealing import recipient_text
 from ca.keys import sealed, software
 from ca.x509.bundle import pem_certificate
 from pki.catching_up import catch_up
@@ -60,6 +62,8 @@ PLAN = InitPlan(
         "limits.anonymous_per_second": "1000000.0",
         "limits.anonymous_burst": "1000000",
         "identity.certificates": GRANT,
+        "backup.to": '"backups"',
+        "backup.recipient": f'"{recipient_text(X25519PrivateKey.generate().public_key())}"',
     },
 )
 

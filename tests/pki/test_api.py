@@ -935,7 +935,15 @@ def test_every_request_model_refuses_unknown_keys(described: dict[str, Any]) -> 
     assert len(bodies) == len(BODIES)
     assert wanted == {
         *("AuthorityImport", "AuthorityRequest", "BlockRequest", "CertificateFilter", "IssueRequest", "RenewRequest"),
-        *("RevokeManyRequest", "RevokeRequest", "StateRequest", "TokenRequest", "VerifyRequest"),
+        *(
+            "AuthorityChain",
+            "AuthorityWanted",
+            "RevokeManyRequest",
+            "RevokeRequest",
+            "StateRequest",
+            "TokenRequest",
+            "VerifyRequest",
+        ),
         *("AssignRequest", "ClaimRequest", "DestinationChange", "DestinationRequest", "ImportItem", "ImportRequest"),
         *("LineageChange", "LineageRequest", "Nothing", "OwnerChange", "OwnerRequest", "ScanRequest"),
         *("AnchorsRequest", "ConsumerChange", "ConsumerRequest", "NeedsRequest", "OverrideRequest", "ReportRequest"),
@@ -981,6 +989,8 @@ BODIES = {
     f"POST {API}/authorities": {"line": "factory", "subject": "CN=Factory"},
     f"POST {API}/authorities/import": {"line": "a", "certificate": "x", "key": "y"},
     f"POST {API}/authorities/issuing/state": {"state": "active"},
+    f"POST {API}/authority-requests": {"line": "factory", "subject": "CN=Factory"},
+    f"POST {API}/authority-requests/issuing/chain": {"certificates": "x"},
     f"POST {API}/tokens": {"name": "ci", "role": "auditor"},
     f"POST {API}/sign-in-links": {},
     f"POST {API}/ledger/verify": {},

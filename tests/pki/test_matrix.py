@@ -23,7 +23,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.serialization import Encoding
 
-from ca import access, clock, hierarchy, holding, revocation, sessions, signing
+from ca import access, clock, external, hierarchy, holding, revocation, sessions, signing
 from ca.access import Caller, Operation, Role
 from ca.founding import Plan, self_signed
 from ca.issuance import Issued
@@ -67,6 +67,7 @@ from tests.pki.conftest import (
     wish,
     write_pair,
 )
+from tests.pki.test_authority_requests import chain_for
 
 HOUR = timedelta(hours=1)
 GRANTS = [
@@ -375,6 +376,11 @@ def _fresh(kind: str) -> str:
     return f"{kind}-{time.monotonic_ns()}"
 
 
+def _fresh_line(kind: str) -> str:
+    """A line's name does not end in a number: generations do."""
+    return f"{kind}-" + "".join(chr(ord("a") + int(digit)) for digit in str(time.monotonic_ns()))
+
+
 def new(path: str, body: Callable[[str], Any]) -> Callable[[World, Stand], tuple[str, Any]]:
     """Something with a name that nothing has yet."""
 
@@ -543,10 +549,29 @@ def _rotating(world: World, stand: Stand) -> tuple[str, Any]:
 
 def _line(world: World) -> str:
     """A line of CAs that is nothing else's."""
-    name = "turn-" + "".join(chr(ord("a") + int(digit)) for digit in str(time.monotonic_ns()))
+    name = _fresh_line("turn")
     plan = Plan(name, rig.common_name(name), KeyType.P256, crl_shards=1)
     hierarchy.create_subordinate(world.installation, rig.ADMIN, "sub-ca", plan)
     return name
+
+
+def of_request(tail: str = "", body: Any = None) -> Callable[[World, Stand], tuple[str, Any]]:
+    """A CA that was just requested of somebody else."""
+
+    def ask(world: World, stand: Stand) -> tuple[str, Any]:
+        plan = Plan(_fresh_line("asked"), rig.common_name(_fresh("Asked")), KeyType.P256, crl_shards=1)
+        return f"{API}/authority-requests/{external.request(world.installation, rig.ADMIN, plan).name}{tail}", body
+
+    return ask
+
+
+def _requesting(world: World, stand: Stand) -> tuple[str, Any]:
+    return f"{API}/authority-requests", {"line": _fresh_line("asked"), "subject": f"CN={_fresh('Asked')}"}
+
+
+def _answered(world: World, stand: Stand) -> tuple[str, Any]:
+    path, _body = of_request("/chain")(world, stand)
+    return path, {"certificates": chain_for(external.requests(world.installation)[-1].csr)}
 
 
 def of_replacement(tail: str = "", **body: str) -> Callable[[World, Stand], tuple[str, Any]]:
@@ -608,6 +633,11 @@ DOORS = {
     "check lists": Door(
         "POST /authorities/{name}/crls/check", at(f"{API}/authorities/issuing/crls/check", {}), READERS
     ),
+    "list requested authorities": Door("GET /authority-requests", at(f"{API}/authority-requests"), KNOWN),
+    "request an authority": Door("POST /authority-requests", _requesting, ADMINS, 201),
+    "show a requested authority": Door("GET /authority-requests/{name}", of_request(), KNOWN),
+    "accept its chain": Door("POST /authority-requests/{name}/chain", _answered, ADMINS, 201),
+    "give it up": Door("DELETE /authority-requests/{name}", of_request(), ADMINS),
     "list profiles": Door("GET /profiles", at(f"{API}/profiles"), READERS | ISSUERS),
     "show a profile": Door("GET /profiles/{name}", at(f"{API}/profiles/mesh"), READERS | ISSUERS),
     "lint": Door("POST /profiles/{name}/lint", at(f"{API}/profiles/ephemeral/lint"), READERS | ISSUERS),
