@@ -24,6 +24,7 @@ from ca import clock, hierarchy
 from ca.access import Caller, Role
 from ca.authority import Authorities, PublicUrls, State
 from ca.crl import CrlPolicy, CrlPublisher
+from ca.errors import NotFound
 from ca.founding import Plan
 from ca.installation import Installation
 from ca.keys.algorithms import KeyType, key_type_of
@@ -124,20 +125,29 @@ def sandbox(profiles: Profiles, like: Callable[[Installation], None], real: Life
 
 
 def hierarchy_like(real: Lifecycle) -> Callable[[Installation], None]:
-    """Makes the CAs that sign in the real installation: lines, types of keys, shards, profiles."""
-    authorities = real.installation.authorities
-    active = [row for row in authorities.all() if row.state == State.ACTIVE]
-    roots = {row.id for row in authorities.all() if row.parent_id is None}
-    beneath = [(row, successors.profile_for(real, row).name) for row in active if row.parent_id in roots]
+    """Makes the CAs that sign in the real installation: lines, types of keys, shards, profiles.
+
+    One that no profile of ours makes is beneath somebody else's CA, and signs itself there.
+    """
+    active = [row for row in real.installation.authorities.all() if row.state == State.ACTIVE]
+    beneath = {row.name: profile for row in active if row.parent_id and (profile := _made_by(real, row))}
 
     def make(installation: Installation) -> None:
         for row in active:
-            if row.parent_id is None:
+            if row.name not in beneath:
                 hierarchy.create_root(installation, BY, _plan(row))
-        for row, profile in beneath:
-            hierarchy.create_subordinate(installation, BY, profile, _plan(row))
+        for row in active:
+            if row.name in beneath:
+                hierarchy.create_subordinate(installation, BY, beneath[row.name], _plan(row))
 
     return make
+
+
+def _made_by(real: Lifecycle, row: Authority) -> str | None:
+    try:
+        return successors.profile_for(real, row).name
+    except NotFound:
+        return None
 
 
 def follow(lifecycle: Lifecycle, line: str) -> None:

@@ -74,7 +74,6 @@ class Inventory:
                 "orphan": [True],
                 "replaced": [True],
             },
-            "owners": {"heir": ["everybody", "everybody", "none"]} if method == "DELETE" else {},
             "lineages": {"force": [True]} if method == "DELETE" else {"mode": ["renewed", "manual"]},
             "destinations": {"lineage": ["standing", "none"]} if method == "GET" else {},
             "renewals": {"kind": ["renew", "deliver"], "standing": ["planned", "due", "failing", "stopped"]},
@@ -86,6 +85,8 @@ class Inventory:
             name: self._chance.choice(v) for name, v in offers.get(noun, {}).items() if self._chance.random() < 0.2
         }
         found |= {name: self._one([good], [odd]) for name, (good, odd) in answering.NEEDED.get(noun, {}).items()}
+        if (noun, method) == ("owners", "DELETE"):
+            found["heir"] = self._one(["everybody"], ["none"])
         if method == "GET" and self._chance.random() < 0.2:
             found["limit"] = self._chance.choice([1, 2, 500]) if noun not in ("owners", "issuers") else 1
         return found

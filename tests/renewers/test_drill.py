@@ -7,9 +7,14 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from cryptography import x509
 from sqlalchemy import func, select
 
+from ca import external
+from ca.authority import State
 from ca.errors import BadRequest, Forbidden
+from ca.founding import Plan
+from ca.keys.algorithms import KeyType
 from ca.store.many import table_of
 from renewers.models import Lineage
 from renewers.publishers.memory import PLACES
@@ -17,6 +22,7 @@ from renewers.replacing import drill
 from renewers.replacing.plans import ReplacementPlan
 from renewers.replacing.selection import Selection
 from tests import rig
+from tests.pki.test_authority_requests import chain_for
 from tests.renewers.replacing import WHY, Replacing, Template, template
 
 LINEAGES = 6
@@ -61,6 +67,17 @@ def test_as_many_as_there_are_are_replaced_in_a_sandbox(world: Replacing, tmp_pa
     assert counts(world) == before
     assert set(PLACES) == places
     assert not list(tmp_path.glob("certwright-drill-*"))
+
+
+def test_a_ca_beneath_somebody_elses_root_is_no_hindrance(world: Replacing) -> None:
+    """No profile of ours makes it, so that in the sandbox it has nobody above it."""
+    installation = world.lifecycle.installation
+    wanted = external.request(installation, rig.ADMIN, Plan("mesh", rig.common_name("Mesh"), KeyType.P256))
+    chain = x509.load_pem_x509_certificates(chain_for(wanted.csr).encode())
+    assert external.accept(installation, rig.ADMIN, wanted.name, chain).state == State.ACTIVE
+    plan = ReplacementPlan(Selection(key_type="P-256"), WHY)
+    found = drill.drill(world.lifecycle, rig.OPERATOR, plan, lambda _done, _of: None, count=1)
+    assert found.progress.verified == 1
 
 
 def test_more_than_there_are_are_made_after_them(world: Replacing) -> None:
