@@ -30,6 +30,7 @@ from pki.catalog import KEY_STORES
 from pki.data import data
 from pki.lifecycle import make_lifecycle
 from pki.metrics import Metrics
+from pki.readiness import Readiness
 from pki.settings import FILE, Settings, load_settings
 from renewers import work
 from renewers.lifecycle import Lifecycle
@@ -63,6 +64,7 @@ class Product(AbstractContextManager["Product"]):
         self.tokens = TokenCheck(installation)
         self.lifecycle = lifecycle
         self.metrics = metrics
+        self.readiness = Readiness(installation, state)
         self._lock = lock
 
     @classmethod

@@ -21,7 +21,7 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, Settings
 from ca.access import GRANTABLE_ROLES, Role
 from ca.errors import Misconfigured
 from ca.keys.pkcs11_uri import read_token_uri
-from ca.profiles.config import Duration
+from ca.profiles.config import Duration, Pause
 from pki.addresses import Address, AnyName, DnsName, ListenerName, PublicUrl, TrustDomain
 from pki.backup_settings import BackupSettings
 from pki.distribution_settings import ConsumerSettings, PlaceSettings, RotationSettings
@@ -86,6 +86,8 @@ class ListenSettings(_Table):
     plain: Address = ":8080"
     names: list[ListenerName] = Field(default=["localhost", "127.0.0.1", "::1"], min_length=1)
     lifetime: Duration = timedelta(days=7)
+    drain: Pause = Field(default=timedelta(0), le=timedelta(minutes=10))
+    finish: Duration = Field(default=timedelta(seconds=5), ge=timedelta(seconds=1), le=timedelta(minutes=10))
 
 
 class LimitSettings(_Table):

@@ -53,6 +53,8 @@ def _duration(value: object) -> timedelta:
 
 Duration = Annotated[timedelta, BeforeValidator(_duration)]
 """A file says text; a default, which is validated like what a file says, is a duration already."""
+Pause = Annotated[timedelta, BeforeValidator(lambda value: timedelta(0) if value == "0s" else _duration(value))]
+"""A duration that may be none at all."""
 
 
 class _Table(BaseModel):

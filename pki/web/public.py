@@ -87,6 +87,23 @@ def health(request: Request) -> Response:
     )
 
 
+@router.get("/livez", summary="Whether this process answers at all", response_class=JSONResponse)
+def alive() -> Response:
+    """200, always. Whoever restarts what does not answer asks here: a late CRL is no reason for that."""
+    return JSONResponse({"status": "ok"}, headers={"Cache-Control": "no-store"})
+
+
+@router.get("/readyz", summary="Whether requests should be sent to this process", response_class=JSONResponse)
+def ready(request: Request) -> Response:
+    """200 while it can sign and write; 503 with what stands in the way, and from SIGTERM on."""
+    problems = list(product_of(request).readiness.problems())
+    return JSONResponse(
+        {"status": "not ready" if problems else "ready", "problems": problems},
+        503 if problems else 200,
+        headers={"Cache-Control": "no-store"},
+    )
+
+
 def _problems(product: Product) -> list[str]:
     now = clock.timestamp()
     try:

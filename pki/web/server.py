@@ -21,6 +21,7 @@ from pki.beats import Beat
 from pki.logs import logger
 from pki.product import Product
 from pki.schedule import Schedule
+from pki.supervisor import notify
 from pki.web.app import create_app, create_public_app
 from pki.web.peer import GuardedProtocol, LocalProtocol, TlsProtocol
 from pki.web.problems import shown_path
@@ -56,7 +57,7 @@ async def _serve(product: Product, only: str | None, ready: Callable[[dict[str, 
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stop.set)
+        loop.add_signal_handler(number, _heard, number, product, stop, loop)
     sockets = [] if only == "schedule" else _bind(product)
     tls = ListenerTls(product) if sockets else None
     extra = (Beat("listener-certificate", 2, lambda _: tls.refresh()),) if tls is not None else ()
@@ -72,8 +73,10 @@ async def _serve(product: Product, only: str | None, ready: Callable[[dict[str, 
         log.info("serving", **addresses)
         if ready is not None:
             ready(addresses)
+        notify("READY=1")
         await stop.wait()
     finally:
+        notify("STOPPING=1")
         for listener in listeners:
             listener.should_exit = True
         await asyncio.gather(*running, return_exceptions=True)
@@ -82,16 +85,33 @@ async def _serve(product: Product, only: str | None, ready: Callable[[dict[str, 
         log.info("stopped")
 
 
+def _heard(number: int, product: Product, stop: asyncio.Event, loop: asyncio.AbstractEventLoop) -> None:
+    """On SIGTERM say at `/readyz` that nobody should be sent here, and go on until they have heard it.
+
+    On SIGINT, and on a second signal, end now: a person waits.
+    """
+    drain = product.settings.listen.drain.total_seconds()
+    if number == signal.SIGTERM and drain and not product.readiness.is_draining:
+        log.info("draining", seconds=drain)
+        loop.call_later(drain, stop.set)
+    else:
+        stop.set()
+    product.readiness.drain()
+
+
 def _listeners(product: Product, tls: ListenerTls) -> list[_Listener]:
     app, public = create_app(product), create_public_app(product)
+    patience = int(product.settings.listen.finish.total_seconds())
     return [
-        _listener(app, TlsProtocol, tls.context),
-        _listener(public, GuardedProtocol, None),
-        _listener(app, LocalProtocol, None),
+        _listener(app, TlsProtocol, tls.context, patience),
+        _listener(public, GuardedProtocol, None, patience),
+        _listener(app, LocalProtocol, None, patience),
     ]
 
 
-def _listener(app: ASGIApp, protocol: type[GuardedProtocol], context: ssl.SSLContext | None) -> _Listener:
+def _listener(
+    app: ASGIApp, protocol: type[GuardedProtocol], context: ssl.SSLContext | None, patience: int
+) -> _Listener:
     config = uvicorn.Config(
         _given_up_in_the_end(app),
         http=protocol,
@@ -103,7 +123,7 @@ def _listener(app: ASGIApp, protocol: type[GuardedProtocol], context: ssl.SSLCon
         date_header=False,
         proxy_headers=False,
         timeout_keep_alive=75,
-        timeout_graceful_shutdown=5,
+        timeout_graceful_shutdown=patience,
     )
     config.load()
     config.ssl = context
