@@ -145,10 +145,8 @@ class Authorities:
         if name in rows:
             return rows[name]
         if (active := self._active_row(name)) is None:
-            others = ", ".join(f"{row.name} ({row.state})" for row in rows.values() if row.line == name)
-            raise Conflict(
-                f"no generation of {name!r} is active", code="no-active-authority", hint=f"name the one: {others}"
-            )
+            hint = "name the one: " + ", ".join(f"{r.name} ({r.state})" for r in rows.values() if r.line == name)
+            raise Conflict(f"no generation of {name!r} is active", code="no-active-authority", hint=hint)
         return active
 
     def trusted(self) -> list[Authority]:
