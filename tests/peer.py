@@ -54,10 +54,13 @@ def running(
     log: Path,
     timeout: float = 60,
     env: dict[str, str] | None = None,
+    start: Callable[[], subprocess.Popen[bytes]] | None = None,
 ) -> Iterator[subprocess.Popen[bytes]]:
-    """Start a server, wait until it is ready, stop it by its process id."""
+    """Start a server, wait until it is ready, stop it by its process id; `start` if that is not done by `argv`."""
     with log.open("ab") as out:
-        process = subprocess.Popen([str(a) for a in argv], stdout=out, stderr=out, env=env)
+        process = (
+            subprocess.Popen([str(a) for a in argv], stdout=out, stderr=out, env=env) if start is None else start()
+        )
     try:
         deadline = time.monotonic() + timeout
         while not ready():

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import ast
 import builtins
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -55,8 +55,17 @@ def modules() -> dict[str, Module]:
     return found
 
 
-def imports(module: Module) -> Iterator[tuple[str, str | None]]:
+def imports(module: Module) -> Sequence[tuple[str, str | None]]:
     """Every import, wherever it is hidden: the module that is named, and the name taken from it, if one is."""
+    return _imports(module)
+
+
+@cache
+def _imports(module: Module) -> Sequence[tuple[str, str | None]]:
+    return tuple(_each_import(module))
+
+
+def _each_import(module: Module) -> Iterator[tuple[str, str | None]]:
     for node in ast.walk(module.tree):
         if isinstance(node, ast.Import):
             yield from ((alias.name, None) for alias in node.names)
@@ -96,8 +105,17 @@ def dependencies(module: Module, known: Mapping[str, Module]) -> set[str]:
     return {name for name in found if name.partition(".")[0] in FLOORS} - {module.name}
 
 
-def references(module: Module) -> Iterator[tuple[int, str]]:
+def references(module: Module) -> Sequence[tuple[int, str]]:
     """Every dotted path that begins with an import or a built-in, under the name that it has where it comes from."""
+    return _references(module)
+
+
+@cache
+def _references(module: Module) -> Sequence[tuple[int, str]]:
+    return tuple(_each_reference(module))
+
+
+def _each_reference(module: Module) -> Iterator[tuple[int, str]]:
     origins: dict[str, str] = {}
     for node in ast.walk(module.tree):
         if isinstance(node, ast.Import):

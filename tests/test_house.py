@@ -441,7 +441,8 @@ KNOWS_ONE = {
 def test_the_catalog_alone_names_implementations() -> None:
     """Whoever wants a key store says so in the settings; no other module knows that there are several."""
     assert {"ca.keys.memory", "ca.keys.pkcs11", "ca.keys.software"} <= set(adapters())
-    importers = {(m.name, name) for m in MODULES.values() for name in adapters() if name in dependencies(m, MODULES)}
+    known = set(adapters())
+    importers = {(m.name, name) for m in MODULES.values() for name in known & dependencies(m, MODULES)}
     assert {(who, name) for who, name in importers if who != "pki.catalog"} == set(KNOWS_ONE)
 
 

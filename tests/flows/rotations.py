@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.flows.mesh import Mesh, Place, mesh, tally, until
-from tests.flows.watchman import Watch, watching
+from tests.flows.watchman import PACE, Watch, watching
 
 LINES = ("issuing", "root")
 ROOMS = 4
@@ -45,6 +45,7 @@ def campaign(
     lines: tuple[str, ...] = LINES,
     kills: tuple[str, ...] = (),
     silent: tuple[str, ...] = (),
+    look_every: float = PACE,
 ) -> Report:
     """Rotate each line to its end under traffic.
 
@@ -56,7 +57,7 @@ def campaign(
         servers = [place for place in found.places if place.protocol]
         some = [*servers, *[place for place in found.places if not place.protocol][:ROOMS]]
         certificates, trusts = [one.certificate for one in some], [one.trust for one in some]
-        with watching(certificates, trusts, home / "scratch") as watch:
+        with watching(certificates, trusts, home / "scratch", look_every) as watch:
             until_current(found)
             for line in lines:
                 begun = time.monotonic()

@@ -27,9 +27,9 @@ def test_both_rotations_break_no_handshake_whoever_dies_or_is_silent(tmp_path: P
     In the root's rotation the server is killed whenever it enters a stage, and goes on where it was; and one consumer
     never says what it holds: the rotation names it and waits, until a person lets it pass, in writing.
     """
-    report = rotations.campaign(tmp_path, clients=8, pace=0.2, kills=("root",), silent=("root",))
+    report = rotations.campaign(tmp_path, clients=4, pace=0.5, kills=("root",), silent=("root",), look_every=0.5)
     assert report.wrong == []
-    assert report.handshakes > 300
+    assert report.handshakes > 100
     assert report.looks > 20
     assert len(report.issuers) == 3
     assert len(report.kills) >= 4

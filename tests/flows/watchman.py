@@ -35,10 +35,12 @@ class Watch:
 
 
 @contextmanager
-def watching(certificates: Sequence[Path], trusts: Sequence[Path], scratch: Path) -> Iterator[Watch]:
-    """Look until the block ends. The directories are those of the `files` publisher, with their `live` links."""
+def watching(
+    certificates: Sequence[Path], trusts: Sequence[Path], scratch: Path, pace: float = PACE
+) -> Iterator[Watch]:
+    """Look every `pace` seconds until the block ends, into directories of the `files` publisher with `live` links."""
     found, over = Watch(), threading.Event()
-    thread = threading.Thread(target=_watch, args=(found, certificates, trusts, scratch, over), daemon=True)
+    thread = threading.Thread(target=_watch, args=(found, certificates, trusts, scratch, over, pace), daemon=True)
     thread.start()
     try:
         yield found
@@ -48,11 +50,16 @@ def watching(certificates: Sequence[Path], trusts: Sequence[Path], scratch: Path
 
 
 def _watch(
-    found: Watch, certificates: Sequence[Path], trusts: Sequence[Path], scratch: Path, over: threading.Event
+    found: Watch,
+    certificates: Sequence[Path],
+    trusts: Sequence[Path],
+    scratch: Path,
+    over: threading.Event,
+    pace: float,
 ) -> None:
     draw = random.Random(4)
     scratch.mkdir(exist_ok=True)
-    while not over.wait(PACE):
+    while not over.wait(pace):
         shown, held = draw.choice(certificates), draw.choice(trusts)
         # Bundle and certificate are read at one moment: first what is shown, then what is held, and once more.
         for _ in range(3):

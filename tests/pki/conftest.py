@@ -11,12 +11,11 @@ import asyncio
 import json
 import os
 import re
-import select
 import shutil
-import signal
 import ssl
 import subprocess
 import sys
+import tempfile
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -80,6 +79,7 @@ from renewers.models import (
     Work,
 )
 from tests import peer, rig
+from tests.pki import forked
 
 API = "/api/v1"
 PROBLEM = "application/problem+json"
@@ -385,94 +385,37 @@ def certwright(
     *argv: str | Path, timeout: float = 180, stdin: str | None = None, cwd: Path | None = None, **env: str
 ) -> subprocess.CompletedProcess[str]:
     """Run the command as a user would, to its end."""
-    return subprocess.run(
-        [*MAIN, *map(str, argv)],
-        capture_output=True,
-        text=True,
-        timeout=timeout,
-        input="" if stdin is None else stdin,
-        env=environment(**env),
-        cwd=cwd,
-    )
-
-
-WARM = """
-import gc, json, os, sys, traceback
-import rich.progress, rich.prompt, rich.table
-import pki.cli.app, pki.client.rest, pki.demo.story, pki.product, pki.web.app
-from pki.cli import main
-
-def run(job):
-    for number, path in enumerate(job["files"]):
-        os.dup2(os.open(path, os.O_RDWR), number)
-    os.chdir(job["cwd"])
-    os.environ.clear()
-    os.environ.update(job["env"])
-    sys.stdin, sys.argv = open(0, closefd=False), ["certwright", *job["argv"]]
-    try:
-        main()
-    except SystemExit as end:
-        return end.code or 0
-    except BaseException:
-        traceback.print_exc()
-        return 1
-    return 0
-
-routes = pki.web.app.routed()  # worked out once; each command has them for itself, as a copy of this process
-pki.web.app.routed = lambda: routes
-gc.freeze()
-for line in sys.stdin:
-    child = os.fork()
-    if child == 0:
-        code = run(json.loads(line))
-        sys.stdout.flush()
-        sys.stderr.flush()
-        os._exit(code)
-    print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), flush=True)
-"""
+    words = [*map(str, argv)]
+    with tempfile.TemporaryDirectory(prefix="certwright-run-") as home:
+        files = [Path(home) / name for name in ("stdin", "stdout", "stderr")]
+        for path, text in zip(files, (stdin or "", "", ""), strict=True):
+            path.write_text(text)
+        process = forked.forks().start(words, files, environment(**env), cwd or Path.cwd())
+        code = forked.ended(process, timeout)
+        return subprocess.CompletedProcess(words, code, files[1].read_text(), files[2].read_text())
 
 
 class Warm:
-    """Runs commands like `certwright()`, each in a process of its own, but one that has its imports behind it."""
-
-    def __init__(self, directory: Path) -> None:
-        argv = [sys.executable, "-c", WARM]
-        pipe = subprocess.PIPE
-        self._process = subprocess.Popen(argv, stdin=pipe, stdout=pipe, text=True, start_new_session=True)
-        self._files = [directory / name for name in ("stdin", "stdout", "stderr")]
+    """Runs commands like `certwright()`, in one directory."""
 
     def run(
         self, *argv: str | Path, stdin: str | None = None, cwd: Path, **env: str
     ) -> subprocess.CompletedProcess[str]:
         """Run one command to its end."""
-        assert self._process.stdin is not None
-        assert self._process.stdout is not None
-        for path, text in zip(self._files, (stdin or "", "", ""), strict=True):
-            path.write_text(text)
-        words = list(map(str, argv))
-        job = {"argv": words, "env": environment(**env), "cwd": str(cwd), "files": list(map(str, self._files))}
-        self._process.stdin.write(json.dumps(job) + "\n")
-        self._process.stdin.flush()
-        if not select.select([self._process.stdout], [], [], 180)[0]:
-            self.close()
-            pytest.fail(f"certwright {' '.join(words)} does not end", pytrace=False)
-        code = int(self._process.stdout.readline())
-        return subprocess.CompletedProcess(words, code, self._files[1].read_text(), self._files[2].read_text())
-
-    def close(self) -> None:
-        """End the process that commands are forked from, and the command that may be left in it."""
-        if self._process.poll() is None:
-            os.killpg(self._process.pid, signal.SIGTERM)
-        with self._process:
-            self._process.wait(60)
+        return certwright(*argv, stdin=stdin, cwd=cwd, **env)
 
 
 @pytest.fixture(scope="session")
-def warm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Warm]:
-    """Where commands are run that need not start from nothing."""
-    runner = Warm(tmp_path_factory.mktemp("warm"))
-    yield runner
-    runner.close()
+def warm() -> Warm:
+    """Where commands are run."""
+    return Warm()
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _forks() -> Iterator[None]:
+    yield
+    if forked.forks.cache_info().currsize:
+        forked.forks().close()
 
 
 class Server:
@@ -548,9 +491,12 @@ def serving(
         "CERTWRIGHT_LISTEN__TLS": f"127.0.0.1:{server.tls}",
         "CERTWRIGHT_LISTEN__PLAIN": f"127.0.0.1:{server.plain}",
     }
-    command = [*argv, "--state", str(state), "serve", *options]
+    words = ["--state", str(state), "serve", *options]
+    given = environment(**{**listen, **env})
+    files = [Path(os.devnull), server.log, server.log]
+    start = None if argv != MAIN else lambda: forked.forks().start(words, files, given, Path.cwd())
     ready: Callable[[], bool] = lambda: b'"serving"' in server.log.read_bytes()[seen:]  # noqa: E731
-    with peer.running(command, ready=ready, log=server.log, env=environment(**{**listen, **env})) as process:
+    with peer.running([*argv, *words], ready=ready, log=server.log, env=given, start=start) as process:
         server.process = process
         if has_listeners:
             with server.over_plain() as plain:
