@@ -31,7 +31,7 @@ demo: $(BIN)/certwright ## the same, once
 
 test: $(VENV)/tests ## the tests; counterparts that are missing are skipped with their reason
 	$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy
-	$(BIN)/pytest -q -n 2 --dist loadgroup
+	$(BIN)/pytest -q -n 3 --dist loadgroup
 
 lint: $(VENV)/tests ## style and types alone
 	$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy
