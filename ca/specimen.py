@@ -40,11 +40,11 @@ def lint_profile(profile: Profile) -> list[Reason]:
     return found
 
 
-def make_specimen(profile: Profile, key_type: KeyType) -> bytes:
+def make_specimen(profile: Profile, key_type: KeyType, issuer: Issuer | None = None) -> bytes:
     """One certificate as the profile would make it, by a CA that nobody will ever trust."""
-    issuer = _throwaway_issuer()
+    issuer = throwaway_root(KeyType.P256) if issuer is None else issuer
     role = next((role for role in (Role.OPERATOR, Role.REQUESTER) if profile.rules[role]), Role.ADMIN)
-    encoded_key = spki(_throwaway_key(key_type).public_key())
+    encoded_key = spki(throwaway_key(key_type).public_key())
     not_before = clock.timestamp() - profile.backdate
     is_leaf = profile.config.kind == "leaf"
     serial = new_serial()
@@ -82,15 +82,21 @@ def _subject(common_name: str) -> x509.Name:
 
 
 @cache
-def _throwaway_key(key_type: KeyType) -> PrivateKey:
+def throwaway_key(key_type: KeyType) -> PrivateKey:
+    """A key of this type that signs nothing but specimens."""
     return key_type.generate()
 
 
 @cache
-def _throwaway_issuer() -> Issuer:
-    key = KeyType.P256.generate()
-    plan = Plan("specimen", _subject("Specimen CA"), KeyType.P256, lifetime=timedelta(days=36500))
-    certificate = self_signed(key, plan)
+def throwaway_root(key_type: KeyType) -> Issuer:
+    """A root that nobody will ever trust."""
+    key = key_type.generate()
+    plan = Plan("specimen", _subject("Specimen CA"), key_type, lifetime=timedelta(days=36500))
+    return throwaway_issuer(self_signed(key, plan), key)
+
+
+def throwaway_issuer(certificate: bytes, key: PrivateKey) -> Issuer:
+    """A CA that exists nowhere but here."""
     row = Authority(
         name="specimen-1",
         line="specimen",

@@ -18,6 +18,7 @@ from pki.cli import (
     bundle_streams,
     ca,
     ca_external,
+    ca_sizes,
     cert,
     cert_revoking,
     consumer,
@@ -74,7 +75,7 @@ app.command("init")(init.init)
 app.command("serve")(serve.serve)
 app.command("doctor")(doctor.doctor)
 ca.app.command("rotate")(rotate.rotate)
-for verb in (ca_external.request, ca_external.requests, ca_external.accept, ca_external.withdraw):
+for verb in (ca_external.request, ca_external.requests, ca_external.accept, ca_external.withdraw, ca_sizes.sizes):
     ca.app.command()(verb)
 cert.app.command("revoke")(cert_revoking.revoke)
 cert.app.command("hold")(cert_revoking.hold)
