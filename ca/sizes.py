@@ -38,7 +38,7 @@ class Sizes:
 
 
 def measure(authority: Profile, leaf: Profile, key_type: KeyType) -> Sizes:
-    """Make a root, a CA beneath it by `authority`, a certificate by `leaf`. `PolicyRefusal` where a profile forbids it."""
+    """Make a root, a CA beneath it by `authority`, a leaf by `leaf`. `PolicyRefusal` where a profile forbids it."""
     root = throwaway_root(key_type)
     issuing = make_specimen(authority, key_type, root)
     issuer = throwaway_issuer(issuing, throwaway_key(key_type))
