@@ -36,6 +36,7 @@ from pki.cli import (
     monitor,
     owner,
     profile,
+    profile_diff,
     prove,
     renew,
     replace,
@@ -86,6 +87,7 @@ app.add_typer(profile.app, name="profile", rich_help_panel=CA)
 app.add_typer(cert.app, name="cert", rich_help_panel=CA)
 app.add_typer(key.app, name="key", rich_help_panel=CA)
 app.add_typer(token.app, name="token", rich_help_panel=CA)
+profile.app.command("diff")(profile_diff.diff)
 ledger.app.command("at")(ledger_at.at)
 ledger.app.command("prove")(prove.prove)
 ledger.app.command("check")(prove.check)

@@ -143,6 +143,13 @@ class BlockRequest(_In):
     reason: Word = "key-compromise"
 
 
+class CompareRequest(_In):
+    """A profile's file as it would be, and how many of the last issuances to judge by it."""
+
+    content: Annotated[str, StringConstraints(max_length=64 * 1024)]
+    last: int = Field(default=1000, ge=1, le=10_000)
+
+
 class VerifyRequest(_In):
     """What to hold the ledger against: a checkpoint that was kept elsewhere."""
 

@@ -244,6 +244,7 @@ class Living:
             "POST /authorities/{name}/state": self._state,
             "POST /tokens": self._token,
             "POST /ledger/verify": self._verify,
+            "POST /profiles/{name}/compare": self._compare,
             "POST /keys/block": self._block,
         }
         about = self.inventory.body(operation)
@@ -386,6 +387,12 @@ class Living:
         if body["role"] == "requester" or self._is_odd():
             body["profiles"] = chance.sample(words.PROFILES, k=3) + (["none"] if self._is_odd() else [])
         return {**body, **self._life()}
+
+    def _compare(self, caller: Caller) -> dict[str, Any]:
+        """A shipped profile's file, or half of one; whether it is the one that is named is another matter."""
+        text = (rig.CONFIG / "profiles" / f"{self._chance.choice(words.PROFILES)}.toml").read_text()
+        odd = [text[: self._chance.randrange(len(text))], "", "\x00", text.replace("leaf", "authority")]
+        return {"content": self._one([text, text.replace("7d", "1d")], odd), "last": self._one([1, 50], [0, 10_001])}
 
     def _verify(self, caller: Caller) -> dict[str, Any]:
         if not self.checkpoints or self._chance.random() < 0.3:

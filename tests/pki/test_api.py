@@ -936,6 +936,7 @@ def test_every_request_model_refuses_unknown_keys(described: dict[str, Any]) -> 
     assert wanted == {
         *("AuthorityImport", "AuthorityRequest", "BlockRequest", "CertificateFilter", "IssueRequest", "RenewRequest"),
         *(
+            "CompareRequest",
             "AuthorityChain",
             "AuthorityWanted",
             "RevokeManyRequest",
@@ -993,6 +994,7 @@ BODIES = {
     f"POST {API}/authority-requests/issuing/chain": {"certificates": "x"},
     f"POST {API}/tokens": {"name": "ci", "role": "auditor"},
     f"POST {API}/sign-in-links": {},
+    f"POST {API}/profiles/issuing/compare": {"content": "x"},
     f"POST {API}/ledger/verify": {},
     f"POST {API}/keys/block": {"key": HASH},
     f"POST {API}/owners": {"name": "payments", "email": "pay@example.org"},

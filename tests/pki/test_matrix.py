@@ -589,6 +589,7 @@ WHY = "because a test says so"
 REPLACING = {"selection": {"profile": "server"}, "reason": WHY}
 FOREIGN = pem_certificate(self_signed(rig.pooled_key(place=50), Plan("x", rig.common_name("Foreign"), KeyType.P256)))
 HASH = "ab" * 32
+MESH = (rig.CONFIG / "profiles" / "mesh.toml").read_text()
 CARE = {"within": "1h", "reason": "it is in hand"}
 _VECTORS = Path(__file__).parent.parent / "vectors"
 CAME_BACK = base64.b64encode((_VECTORS / "bounces" / "postfix-failed.eml").read_bytes()).decode()
@@ -642,6 +643,9 @@ DOORS = {
     "show a profile": Door("GET /profiles/{name}", at(f"{API}/profiles/mesh"), READERS | ISSUERS),
     "lint": Door("POST /profiles/{name}/lint", at(f"{API}/profiles/ephemeral/lint"), READERS | ISSUERS),
     "test": Door("POST /profiles/{name}/test", at(f"{API}/profiles/ephemeral/test"), READERS | ISSUERS),
+    "compare": Door(
+        "POST /profiles/{name}/compare", at(f"{API}/profiles/mesh/compare", {"content": MESH, "last": 1}), READERS
+    ),
     "me": Door("GET /me", at(f"{API}/me"), KNOWN),
     "list tokens": Door("GET /tokens", at(f"{API}/tokens"), ADMINS | {"auditor", "granted auditor"}),
     "make a token": Door("POST /tokens", _new_token, ADMINS, 201),
