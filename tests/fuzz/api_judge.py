@@ -149,6 +149,8 @@ class Judge:
     def reached(self, ask: Ask) -> str | None:
         """The operation that a request comes to, which after damage may be another one or none."""
         path = unquote(ask.path)
+        if not path.isprintable() and not path.startswith(f"{API}/"):
+            return None  # where nobody has to say first who they are, such a path is none of ours
         for method in ("GET", "HEAD") if ask.method == "HEAD" else (ask.method,):
             for name, pattern in self._templates:
                 is_served = ask.method != "HEAD" or name.replace(API, "") not in NEEDS
