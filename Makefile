@@ -18,7 +18,7 @@ AXE_VERSION := 4.14.1
 OIDC_PROVIDER_VERSION := 9.13.3
 
 .DEFAULT_GOAL := help
-.PHONY: help run demo test lint bench peers pictures fuzz fuzz-api crash crash-renewals orders years rotations rotations-kill revocations compromise letters deltas restores token requirements clean
+.PHONY: help run demo test lint bench peers pictures fuzz fuzz-api crash crash-renewals race orders years rotations rotations-kill revocations compromise letters deltas restores token requirements clean
 
 help: ## what there is
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -53,6 +53,9 @@ crash: $(VENV)/tests ## kill -9 under load and at every step; COUNT=200 is the f
 
 crash-renewals: $(VENV)/tests ## two replicas renew and are killed with -9; COUNT=200 kills is the full campaign
 	$(BIN)/python -m tests.crash.replicas 1000 $(or $(COUNT),200)
+
+race: $(VENV)/tests ## two replicas do everything at once, one is killed every few seconds; COUNT=20000 is the full campaign
+	$(BIN)/python -m tests.crash.race $(or $(COUNT),20000)
 
 orders: $(VENV)/tests ## renewals before a hostile ACME server, over every challenge; COUNT=500 is the full campaign
 	$(BIN)/python -m tests.flows.orders $(or $(COUNT),500)
