@@ -14,7 +14,7 @@ from datetime import timedelta
 from hashlib import sha256
 from typing import NamedTuple
 
-from sqlalchemy import ColumnElement, Connection, case, delete, func, insert, select, update
+from sqlalchemy import ColumnElement, Connection, and_, case, delete, func, insert, or_, select, update
 from sqlmodel import col
 
 from ca import clock, listing
@@ -120,7 +120,7 @@ class CrlPublisher:
         query = (
             select(col(Authority.name), col(RevocationList.shard))
             .join(Authority, col(Authority.id) == col(RevocationList.authority_id))
-            .where(col(RevocationList.due_at) <= now, col(Authority.state) != State.RETIRED)
+            .where(or_(col(RevocationList.due_at) <= now, _from_the_future(now)), col(Authority.state) != State.RETIRED)
             .where(col(Authority.not_after) > now)  # a list would end before it begins
             .order_by(col(RevocationList.shard) == COMPLETE, col(RevocationList.due_at))
             .limit(limit)
@@ -266,6 +266,11 @@ def _leave_after_expiry(tx: Transaction, issuer: Issuer, shard: int, number: int
 
 def _seconds(duration: timedelta) -> int:
     return int(duration.total_seconds())
+
+
+def _from_the_future(now: int) -> ColumnElement[bool]:
+    """Made while the clock was ahead: consumers refuse it until then, and its next one would be due still later."""
+    return and_(col(RevocationList.this_update) > now, col(Authority.not_before) <= now)
 
 
 def overdue(status: Status, now: int) -> bool:
