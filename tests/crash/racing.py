@@ -147,9 +147,13 @@ def campaign(url: str, issuances: int, *, pause: float = 3.0, seconds: float = 3
         _prepare(url, home, issuances // 10)
         front = context.RawValue("q", 0)  # without a lock, which a dead process would keep
         running = [_started(context, url, home, place, front) for place in range(REPLICAS)]
+        said = [0] * REPLICAS
         while not _is_done(home, issuances, front.value) and time.monotonic() < begun + seconds:
             time.sleep(pause * (0.5 + secrets.randbelow(1000) / 1000))
             place = report.kills % REPLICAS
+            while _said(home, place) <= said[place] and running[place].is_alive():  # on a slow machine none would live
+                time.sleep(0.05)
+            said[place] = _said(home, place)
             _kill(running[place])
             running[place] = _started(context, url, home, place, front)
             report.kills += 1
@@ -182,6 +186,11 @@ def _started(context: Any, url: str, home: Path, place: int, front: Any) -> Base
 def _kill(process: BaseProcess) -> None:
     process.kill()
     process.join()
+
+
+def _said(home: Path, place: int) -> int:
+    path = home / f"notes-{place}"
+    return path.stat().st_size if path.exists() else 0
 
 
 def _notes(home: Path) -> list[list[list[str]]]:
