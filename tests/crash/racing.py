@@ -30,11 +30,11 @@ from sqlalchemy import func, select
 from sqlmodel import col
 
 from ca import clock, revocation, sign_in_links
-from ca.crl import COMPLETE, CrlPolicy, CrlPublisher
+from ca.crl import CrlPolicy, CrlPublisher
 from ca.errors import CertwrightError, Unauthenticated, Unavailable
 from ca.installation import Installation
 from ca.ledger.reconcile import audit
-from ca.models import BrowserSession, Certificate, RevocationList, RevocationListContent, SignInLink
+from ca.models import Authority, BrowserSession, Certificate, RevocationList, RevocationListContent, SignInLink
 from ca.recording import abandon_intents
 from ca.sessions import Terms
 from ca.store import Store, open_store
@@ -139,6 +139,7 @@ def replica(url: str, home: Path, place: int, front: Any) -> None:
 def campaign(url: str, issuances: int, *, pause: float = 3.0, seconds: float = 3600.0) -> Report:
     """Until so much is issued and every link was tried, or the time is over; then judge."""
     report, begun = Report(), time.monotonic()
+    until = begun + seconds
     home = Path(tempfile.mkdtemp(prefix="certwright-race-"))
     (home / "keys").mkdir(mode=0o700)
     context = multiprocessing.get_context("forkserver")
@@ -148,11 +149,11 @@ def campaign(url: str, issuances: int, *, pause: float = 3.0, seconds: float = 3
         front = context.RawValue("q", 0)  # without a lock, which a dead process would keep
         running = [_started(context, url, home, place, front) for place in range(REPLICAS)]
         said = [0] * REPLICAS
-        while not _is_done(home, issuances, front.value) and time.monotonic() < begun + seconds:
+        while not _is_done(home, issuances, front.value) and time.monotonic() < until:
             time.sleep(pause * (0.5 + secrets.randbelow(1000) / 1000))
             place = report.kills % REPLICAS
-            while _said(home, place) <= said[place] and running[place].is_alive():  # on a slow machine none would live
-                time.sleep(0.05)
+            while _said(home, place) <= said[place] and running[place].is_alive() and time.monotonic() < until:
+                time.sleep(0.05)  # on a slow machine none would live
             said[place] = _said(home, place)
             _kill(running[place])
             running[place] = _started(context, url, home, place, front)
@@ -263,11 +264,13 @@ def _lists(store: Store, heard: list[list[list[str]]], revoked: set[str]) -> lis
         if any(numbers != sorted(numbers) for numbers in all_numbers) or len(set(flat)) != len(flat):
             wrong.append(f"the CRL numbers of {place} are not strictly up")
     with store.read() as connection:
-        numbers = {row.shard: row.number for row in connection.execute(select(RevocationList)).all() if row.shard >= 0}
+        columns = (col(Authority.name), col(RevocationList.shard), col(RevocationList.number))
+        stored = select(*columns).join(Authority, col(Authority.id) == col(RevocationList.authority_id))
+        numbers = {(name, shard): number for name, shard, number in connection.execute(stored)}
         contents = connection.execute(select(RevocationListContent)).all()
     for (authority, shard), all_numbers in given.items():
         last = max(number for each in all_numbers for number in each)
-        if authority == "issuing" and int(shard) != COMPLETE and numbers.get(int(shard), 0) < last:
+        if numbers.get((authority, int(shard)), 0) < last:
             wrong.append(f"list {shard} of {authority} stands before its number {last}")
     listed = {f"{one.serial_number:x}" for row in contents for one in x509.load_der_x509_crl(row.crl)}
     return wrong + [f"{serial} is revoked and in no list" for serial in sorted(revoked - listed)]
