@@ -819,6 +819,8 @@ DOORS = {
     "tile of entries": Door("GET /ledger/tile/entries/{name}", at("/ledger/tile/entries/000.p/1"), READERS),
     "checkpoint": Door("GET /ledger/checkpoint", at("/ledger/checkpoint"), EVERYBODY),
     "health": Door("GET /healthz", at("/healthz"), EVERYBODY),
+    "ready": Door("GET /readyz", at("/readyz"), EVERYBODY),
+    "alive": Door("GET /livez", at("/livez"), EVERYBODY),
 }
 
 
