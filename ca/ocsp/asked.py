@@ -133,7 +133,7 @@ def _read_single(reader: _Reader) -> CertId:
     reader.finish()
     fields = _Reader(encoded, 0, len(encoded)).take(_SEQUENCE)
     algorithm = fields.take(_SEQUENCE)
-    oid = algorithm.bytes_of(_OID)
+    oid = _read_oid(algorithm)
     if algorithm.content() not in (b"", der.NULL):
         raise _malformed()
     name_hash, key_hash = fields.take(_OCTETS).content(), fields.take(_OCTETS).content()
@@ -149,6 +149,17 @@ def _read_integer(content: bytes) -> int:
     return int.from_bytes(content, "big", signed=True)
 
 
+def _read_oid(reader: _Reader) -> bytes:
+    """An object identifier as bytes, header and all: each arc in as few octets as it takes (X.690 section 8.19)."""
+    encoded = reader.bytes_of(_OID)
+    arcs = _Reader(encoded, 0, len(encoded)).take(_OID).content()
+    if not arcs or arcs[-1] & 0x80:
+        raise _malformed()
+    if any(octet == 0x80 and (place == 0 or not arcs[place - 1] & 0x80) for place, octet in enumerate(arcs)):
+        raise _malformed()
+    return encoded
+
+
 def _read_extensions(reader: _Reader) -> bytes | None:
     """The nonce among extensions, if there is one; others may be there as long as they are not critical."""
     extensions = reader.take(_SEQUENCE)
@@ -156,8 +167,10 @@ def _read_extensions(reader: _Reader) -> bytes | None:
     nonce = None
     while not extensions.is_over():
         extension = extensions.take(_SEQUENCE)
-        oid = extension.bytes_of(_OID)
-        is_critical = extension.is_next(_BOOLEAN) and extension.take(_BOOLEAN).content() != b"\x00"
+        oid = _read_oid(extension)
+        is_critical = extension.is_next(_BOOLEAN)
+        if is_critical and extension.take(_BOOLEAN).content() != b"\xff":
+            raise _malformed()  # DER knows one TRUE, and leaves FALSE away where it is the default
         value = extension.take(_OCTETS).content()
         extension.finish()
         if oid != NONCE and is_critical:

@@ -67,6 +67,19 @@ UNREADABLE = {
     "cut": PLAIN[:-1],
     "another version": request_with(version=der.explicit(0, der.integer(1))),
     "a critical extension": request_with(after=extensions(CRITICAL)),
+    "an extension without a name": request_with(after=extensions(der.sequence(b"\x06\x00", der.octet_string(b"x")))),
+    "a name that begins with nothing": request_with(
+        after=extensions(der.sequence(b"\x06\x03\x2a\x80\x04", der.octet_string(b"x")))
+    ),
+    "a name that does not end": request_with(
+        after=extensions(der.sequence(b"\x06\x03\x2a\x03\x84", der.octet_string(b"x")))
+    ),
+    "a truth that is none": request_with(
+        after=extensions(der.sequence(NONCE, b"\x01\x01\x01", der.octet_string(der.octet_string(bytes(8)))))
+    ),
+    "a default that is written out": request_with(
+        after=extensions(der.sequence(OTHER, b"\x01\x01\x00", der.octet_string(b"x")))
+    ),
     "two nonces": request_with(after=extensions(nonce(8), nonce(8))),
     "a bare nonce": request_with(after=extensions(der.sequence(NONCE, der.octet_string(b"12345678")))),
     "no certificate": der.sequence(der.sequence(der.sequence())),

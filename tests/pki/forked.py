@@ -98,9 +98,9 @@ class Forks:
         return Forked(int(self._answer()), argv)
 
     def close(self) -> None:
-        """End it; what was forked from it has an end of its own."""
+        """End it, and what was forked from it and somebody has forgotten."""
         if self._process.poll() is None:
-            self._process.send_signal(signal.SIGTERM)
+            os.killpg(self._process.pid, signal.SIGTERM)
         with self._process:
             self._process.wait(60)
 

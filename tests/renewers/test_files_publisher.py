@@ -556,7 +556,7 @@ READER = """
 import json, os, sys, time
 directory, looks, versions, seconds = sys.argv[1], *map(int, sys.argv[2:])
 known = json.load(sys.stdin)                 # name of a file -> its possible contents
-counts, wrong, began = {"looks": 0, "versions": 0}, [], time.monotonic()
+counts, wrong, began = {"looks": 0, "versions": 0, "overtaken": 0}, [], time.monotonic()
 last, due = None, began
 print("reading", flush=True)
 def read(at, name):
@@ -574,6 +574,11 @@ while (counts["looks"] <= looks or counts["versions"] <= versions) and (now := t
         at = os.open(f"{directory}/live", os.O_RDONLY | os.O_DIRECTORY)   # both through one look at `live`
         try:
             certificate, key = read(at, "cert.pem"), read(at, "key.pem")
+        except FileNotFoundError:    # on a busy machine eight versions may pass by while it waits for its turn
+            if os.stat(f"{directory}/live").st_ino == os.fstat(at).st_ino:
+                raise
+            counts["overtaken"] += 1
+            continue
         finally:
             os.close(at)
         if known["cert.pem"].index(certificate) != known["key.pem"].index(key):
@@ -617,4 +622,5 @@ def test_a_reader_at_1_khz_never_sees_half(directory: Path) -> None:
     assert found["wrong"] == []
     assert found["looks"] > 2000
     assert found["versions"] > 20
+    assert found["overtaken"] < found["looks"] / 10
     assert swaps > 20
