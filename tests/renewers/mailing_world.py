@@ -8,6 +8,7 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
+import pytest
 from sqlalchemy import or_, select, update
 from sqlmodel import col
 
@@ -24,6 +25,8 @@ from tests.renewers import tracking
 from tests.renewers.tracking import START
 
 DAY, HOUR, MINUTE = 86400, 3600, 60
+ON_ONE_ENGINE = pytest.mark.parametrize("store_url", ["sqlite"], indirect=True)
+"""For long lives: the same letters are opened and sent on both engines by many short ones."""
 
 
 class Post:

@@ -16,7 +16,7 @@ from renewers.telling import alarms
 from renewers.telling.alarms import Trouble
 from tests import rig
 from tests.renewers import tracking
-from tests.renewers.mailing_world import DAY, HOUR, MINUTE, Post, post
+from tests.renewers.mailing_world import DAY, HOUR, MINUTE, ON_ONE_ENGINE, Post, post
 from tests.renewers.tracking import START
 
 PAYMENTS, SECURITY = "payments@example.org", "security@example.org"
@@ -31,6 +31,7 @@ def world(any_store: Store) -> Iterator[Post]:
         yield made
 
 
+@ON_ONE_ENGINE
 def test_a_person_is_told_at_each_threshold_once(world: Post) -> None:
     """From sixty days on to the end: by digest, by the day, at once; nothing twice, and the end itself."""
     id_ = world.manual(lifetime=120 * DAY)
@@ -290,6 +291,7 @@ def test_a_served_one_is_said_again_a_day_and_a_week_after_its_end(world: Post) 
     assert "expired+7d" not in world.states(id_)
 
 
+@ON_ONE_ENGINE
 def test_a_mail_server_that_is_away_piles_up_one_letter_of_a_kind(world: Post) -> None:
     """Three weeks later one digest, one daily and one urgent letter leave, with all that there is to say."""
     world.mailer.is_down = True
@@ -395,6 +397,7 @@ def test_that_all_is_well_is_said_as_often_as_the_settings_want(store: Store, po
         assert len(world.mailer.sent_to(PAYMENTS)) == sent
 
 
+@ON_ONE_ENGINE
 def test_an_unsubscribed_owner_gets_what_cannot_wait(world: Post) -> None:
     """No digests; the daily and the urgent letter all the same."""
     values = {"address": PAYMENTS, "dead_since": None, "dead_because": None, "digests_off_at": START}
@@ -441,6 +444,7 @@ def test_a_clock_that_was_far_ahead_silences_nobody(world: Post) -> None:
     assert row.digest_due == MONDAY
 
 
+@ON_ONE_ENGINE
 def test_every_immediate_crossing_is_an_event_for_webhooks(world: Post) -> None:
     """Mail is never the only channel: for each there is an event of that moment about that certificate."""
     ids = [world.manual(lifetime=120 * DAY), world.failing()]

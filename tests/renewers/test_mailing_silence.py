@@ -13,7 +13,7 @@ from renewers.mailing import forgetting, opening, silence, sorting
 from renewers.mailing.silence import Figures
 from renewers.models import Crossing, Letter, Snapshot, Told
 from tests.renewers import tracking
-from tests.renewers.mailing_world import DAY, HOUR, MINUTE, Post, post
+from tests.renewers.mailing_world import DAY, HOUR, MINUTE, ON_ONE_ENGINE, Post, post
 from tests.renewers.tracking import START
 
 
@@ -67,6 +67,7 @@ def test_what_waits_and_since_when(world: Post) -> None:
     assert (figures(world, START + 81 * DAY).waiting, figures(world, START + 81 * DAY).oldest) == (0, 0)
 
 
+@ON_ONE_ENGINE
 def test_whoever_was_told_is_not_unannounced(world: Post) -> None:
     """Something expired, and its owner had a letter before: nothing is wrong with us."""
     world.failing()
@@ -74,6 +75,7 @@ def test_whoever_was_told_is_not_unannounced(world: Post) -> None:
     assert figures(world, START + 91 * DAY).unannounced == 0
 
 
+@ON_ONE_ENGINE
 @pytest.mark.parametrize("reason", ["no schedule", "no mail server"])
 def test_an_expiry_without_a_letter_before_is_counted(world: Post, reason: str) -> None:
     """Whatever kept it from leaving: it must be seen. A week later it is history."""
@@ -134,6 +136,7 @@ def test_a_tick_costs_what_is_new(world: Post, monkeypatch: pytest.MonkeyPatch) 
     assert looked == []
 
 
+@ON_ONE_ENGINE
 def test_what_is_old_and_over_is_forgotten(any_store: Store) -> None:
     """Letters, the sent ledger, crossings; but not while a certificate lives: its threshold would be told again."""
     root = {"kind": "root", "lifetime": 20 * 360 * DAY, "start": START - 19 * 360 * DAY}
