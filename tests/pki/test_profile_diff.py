@@ -104,7 +104,9 @@ def test_a_file_that_is_no_profile_is_refused(world: World) -> None:
     """With what is wrong with it; so is one of a name that there is none of."""
     with world.as_(LOCALLY) as admin:
         problem(admin.post(f"{API}/profiles/server/compare", json={"content": "lifetime = 3"}), 400, "bad-profile")
-        problem(admin.post(f"{API}/profiles/none/compare", json={"content": SERVER}), 404, "unknown-profile")
+        for name in ("none", "x" * 300):  # longer than a file's name may be
+            problem(admin.post(f"{API}/profiles/{name}/compare", json={"content": SERVER}), 404, "unknown-profile")
+            problem(admin.post(f"{API}/profiles/{name}/test"), 404, "unknown-profile")
 
 
 NAMES = st.text(string.ascii_lowercase, min_size=1, max_size=9).map(lambda label: f"{label}.example.internal")

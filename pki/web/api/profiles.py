@@ -49,8 +49,9 @@ def test(product: ProductDep, caller: CallerDep, name: str) -> list[ExampleView]
     """Judge every example in the table beside the profile."""
     caller.must(Operation.READ_PROFILES)
     profiles = product.installation.profiles
-    examples = read_examples(profiles.directory_of(name), profiles[name].name, profiles.variables)
-    return list(map(_example, run_examples(profiles[name], examples)))
+    profile = profiles[name]  # first: a name that there is none of is no file's either
+    examples = read_examples(profiles.directory_of(name), profile.name, profiles.variables)
+    return list(map(_example, run_examples(profile, examples)))
 
 
 @router.post("/{name}/compare", summary="What a changed profile would change")
