@@ -488,8 +488,8 @@ def test_looking_ahead(stocked: httpx.Client) -> None:
         problem(stocked.get(f"{API}/renewals/plan", params=params), 400, "bad-request")
     problem(stocked.get(f"{API}/renewals/plan", params={"lifetimes": "9999"}), 400, "bad-lifetimes")
     problem(stocked.get(f"{API}/renewals/plan", params={"issuer": "none"}), 404, "unknown-issuer")
-    other = ok(stocked.get(f"{API}/renewals/plan", params={"issuer": "internal", "lifetimes": "now", "days": 60}))
-    assert other == [now]
+    (other,) = ok(stocked.get(f"{API}/renewals/plan", params={"issuer": "internal", "lifetimes": "now", "days": 60}))
+    assert {**other, "start": now["start"]} == now  # a second may have passed between the two questions
 
 
 def test_issuers(world: World, stocked: httpx.Client, monkeypatch: pytest.MonkeyPatch) -> None:
