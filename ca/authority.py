@@ -16,7 +16,7 @@ is beneath it is then served with that cross-certificate, as long as somebody ma
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -27,6 +27,7 @@ from sqlmodel import col
 from ca import clock
 from ca.errors import Conflict, KeyUnavailable, NotFound, Unavailable
 from ca.keys import KeyStore
+from ca.keys.absent import absent_key
 from ca.keys.algorithms import KeyType, PrivateKey, PublicKey, SignatureScheme, key_type_of, scheme_of, spki
 from ca.models import Authority, CrossCertificate, Revocation
 from ca.store import Store
@@ -35,7 +36,11 @@ from ca.x509.constraints import Limits, limits_of
 from ca.x509.lint import IssuerFacts, facts_of
 
 KEYLESS = ""
-"""The label of the key of an authority whose key is elsewhere: it is trusted, and signs nothing here."""
+"""The label of the key of an authority whose key is somebody else's: it is trusted, and signs nothing here."""
+OFFLINE = "offline"
+"""The label of a key of ours that has left this machine (`ca/ceremony`). Labels of keys that are here have a hyphen."""
+ABSENT = frozenset({KEYLESS, OFFLINE})
+"""The labels of keys that cannot sign here."""
 FRESH_FOR = 2.0
 """Seconds for which another replica's change of an authority may go unnoticed."""
 
@@ -57,14 +62,6 @@ class State(StrEnum):
     DISTRUSTED = "distrusted"
     RETIRED = "retired"
 
-
-TRANSITIONS: Mapping[State, frozenset[State]] = {
-    State.PREPARED: frozenset({State.ACTIVE, State.RETIRED}),
-    State.ACTIVE: frozenset({State.TAINTED}),
-    State.TAINTED: frozenset({State.ACTIVE, State.DISTRUSTED, State.RETIRED}),
-    State.DISTRUSTED: frozenset({State.TAINTED, State.RETIRED}),
-    State.RETIRED: frozenset(),
-}
 
 TRUSTED = frozenset({State.PREPARED, State.ACTIVE, State.TAINTED})
 """The states of an authority that stands in bundles and that chains may be built through."""
@@ -101,6 +98,7 @@ class Issuer:
     der: bytes
     subject: bytes
     key: PrivateKey
+    key_label: str
     key_type: KeyType
     public_key: PublicKey
     scheme: SignatureScheme
@@ -188,10 +186,11 @@ class Authorities:
         chain = self.chain(row.name)
         with self._lock:
             cached = self._issuers.get(row.name)
-        if cached is not None and (cached.state, cached.chain) == (row.state, chain):
+        if cached is not None and (cached.state, cached.chain, cached.key_label) == (row.state, chain, row.key_label):
             return cached
         above = [other.certificate for other in self.ancestors(row)]
-        issuer = make_issuer(row, chain, self._keys.load(row.key_label), self.urls, above)
+        key = absent_key(row) if row.key_label == OFFLINE else self._keys.load(row.key_label)
+        issuer = make_issuer(row, chain, key, self.urls, above)
         with self._lock:
             self._issuers[row.name] = issuer
         return issuer
@@ -282,6 +281,7 @@ def make_issuer(
         der=row.certificate,
         subject=subject_of(certificate.tbs_certificate_bytes),
         key=key,
+        key_label=row.key_label,
         key_type=key_type,
         public_key=public_key,
         scheme=scheme_of(key_type),
@@ -291,10 +291,3 @@ def make_issuer(
         limits=tuple(filter(None, map(limits_of, (certificate, *map(x509.load_der_x509_certificate, above))))),
         chain=tuple(chain),
     )
-
-
-def check_transition(row: Authority, to: State) -> None:
-    """`Conflict` unless an authority may go from its state to another."""
-    if to not in TRANSITIONS[State(row.state)]:
-        allowed = ", ".join(sorted(TRANSITIONS[State(row.state)])) or "nothing"
-        raise Conflict(f"{row.name} is {row.state}, which can become {allowed}, not {to}", code="bad-transition")

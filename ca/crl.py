@@ -11,22 +11,20 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import timedelta
-from hashlib import sha256
 from typing import NamedTuple
 
-from sqlalchemy import ColumnElement, Connection, and_, case, delete, func, insert, or_, select, update
+from sqlalchemy import ColumnElement, and_, func, or_, select, update
 from sqlmodel import col
 
 from ca import clock, listing
-from ca.authority import Issuer, State
+from ca.authority import OFFLINE, Issuer, State
 from ca.errors import CertwrightError
 from ca.installation import Installation
-from ca.ledger import log
+from ca.listdraft import DraftList, draw_up
 from ca.models import Authority, RevocationList, RevocationListContent
 from ca.signing import seal_list
 from ca.store import Transaction
 from ca.store.commit import StaleChange
-from ca.x509.revocation_list import ToBeSignedList
 
 COMPLETE = listing.COMPLETE
 """The shard number under which an authority's complete list is stored."""
@@ -122,6 +120,7 @@ class CrlPublisher:
             .join(Authority, col(Authority.id) == col(RevocationList.authority_id))
             .where(or_(col(RevocationList.due_at) <= now, _from_the_future(now)), col(Authority.state) != State.RETIRED)
             .where(col(Authority.not_after) > now)  # a list would end before it begins
+            .where(col(Authority.key_label) != OFFLINE)  # its lists are made in ceremonies
             .order_by(col(RevocationList.shard) == COMPLETE, col(RevocationList.due_at))
             .limit(limit)
         )
@@ -130,53 +129,25 @@ class CrlPublisher:
 
     def rebuild(self, issuer: Issuer, shard: int) -> Published | None:
         """Make one list anew, due or not; None if another replica was faster or a shard has to come first."""
-        now, ends = clock.timestamp(), issuer.facts.not_after
-        with self._installation.store.read(snapshot=True) as connection:
-            row = connection.execute(_ROW.where(*_at(issuer, shard))).one()
-            complete = connection.execute(_ROW.where(*_at(issuer, COMPLETE))).one()
-            taken = listing.delta_number(connection, issuer.id) if shard == COMPLETE else 0
-            content = _content(connection, issuer, shard)
-        if content is None:
-            return None
-        entries, count = content
-        number = max(row.number + 1, taken + 1, now)
-        this_update = max(now - _seconds(self._policy.backdate), issuer.facts.not_before)
-        next_update, next_due = min(now + _seconds(self._policy.lifetime), ends), now + _seconds(self._policy.refresh)
-        if row.next_update == ends > next_update:  # after a last list comes a last list only, see ca/lastlist.py
-            next_update = next_due = ends
-        listed_until = this_update if shard == COMPLETE else min(this_update, complete.this_update)
-        crl = _signed(issuer, shard, number, this_update, next_update, entries)
-        published = Published(issuer.name, shard, number, count, len(crl))
+        policy = self._policy
+        draft = draw_up(
+            self._installation,
+            issuer,
+            shard,
+            lifetime=policy.lifetime,
+            refresh=policy.refresh,
+            backdate=policy.backdate,
+        )
+        return None if draft is None else publish(self._installation, draft, seal_list(draft.tbs, issuer))
 
-        def unit(tx: Transaction) -> None:
-            stored = tx.execute(
-                update(RevocationList)
-                .where(*_at(issuer, shard), col(RevocationList.number) == row.number)
-                .values(
-                    number=number,
-                    this_update=this_update,
-                    next_update=next_update,
-                    due_at=case((col(RevocationList.changes) == row.changes, next_due), else_=0),
-                    counted=row.changes,
-                    entries=count,
-                    sha256=sha256(crl).digest(),
-                )
-            )
-            if stored.rowcount != 1:
-                raise StaleChange("another replica has published this list meanwhile")
-            if shard == COMPLETE and listing.delta_number(tx.connection, issuer.id) >= number:
-                raise StaleChange("a delta list has taken this number meanwhile")
-            tx.execute(delete(RevocationListContent).where(*_at(issuer, shard, RevocationListContent)))
-            tx.execute(insert(RevocationListContent).values(authority_id=issuer.id, shard=shard, crl=crl))
-            _leave_after_expiry(tx, issuer, shard, number, listed_until)
-            details = {"shard": shard, "number": number, "entries": count, "sha256": sha256(crl).hexdigest()}
-            log.append(tx, "crl-published", issuer.name, "system:crl", **details)
 
-        try:
-            self._installation.store.write(unit)
-        except StaleChange:
-            return None
-        return published
+def publish(installation: Installation, draft: DraftList, crl: bytes) -> Published | None:
+    """Store a list that was signed; None if another one was published since it was drawn up."""
+    try:
+        installation.store.write(draft.keep(crl))
+    except StaleChange:
+        return None
+    return Published(draft.authority, draft.shard, draft.number, draft.entries, len(crl))
 
 
 def touch(tx: Transaction, authority_id: int, shards: Iterable[int | None]) -> int | None:
@@ -218,54 +189,11 @@ def load(installation: Installation, authority: str, shard: int) -> StoredList |
     return None if row is None else StoredList._make(row)
 
 
-_ROW = select(*(col(getattr(RevocationList, name)) for name in ("number", "changes", "this_update", "next_update")))
 _CONTENT = (
     select(*(col(getattr(RevocationList, name)) for name in StoredList._fields[:-1]), col(RevocationListContent.crl))
     .join(RevocationListContent, listing.CONTENT_OF_LIST)
     .order_by(col(RevocationList.shard))
 )
-
-
-def _at(
-    issuer: Issuer, shard: int, table: type[RevocationList | RevocationListContent] = RevocationList
-) -> tuple[ColumnElement[bool], ColumnElement[bool]]:
-    return col(table.authority_id) == issuer.id, col(table.shard) == shard
-
-
-def _content(connection: Connection, issuer: Issuer, shard: int) -> tuple[bytes, int] | None:
-    if shard == COMPLETE:
-        return listing.complete_entries(connection, issuer.id)
-    return listing.shard_entries(connection, issuer.id, shard)
-
-
-def _signed(issuer: Issuer, shard: int, number: int, this_update: int, next_update: int, entries: bytes) -> bytes:
-    unsigned = ToBeSignedList(
-        algorithm=issuer.scheme.identifier,
-        issuer=issuer.subject,
-        this_update=this_update,
-        next_update=next_update,
-        entries=entries,
-        number=number,
-        key_identifier=issuer.facts.key_identifier,
-        distribution_point=None if shard == COMPLETE else issuer.urls.crl(issuer.name, shard),
-        freshest=f"{issuer.urls.base}/crl/{issuer.name}.delta.crl" if shard == COMPLETE else None,
-    )
-    return seal_list(unsigned.encode(), issuer)
-
-
-def _leave_after_expiry(tx: Transaction, issuer: Issuer, shard: int, number: int, listed_until: int) -> None:
-    """Mark the entries that leave: those that expired before both the list of their shard and the complete one."""
-    for table in listing.TABLES:
-        condition = col(table.shard).is_(None) if shard == COMPLETE else col(table.shard) == shard
-        tx.execute(
-            update(table)
-            .where(*listing.listed(issuer.id, table), condition, col(table.not_after) < listed_until)
-            .values(last_listed=number)
-        )
-
-
-def _seconds(duration: timedelta) -> int:
-    return int(duration.total_seconds())
 
 
 def _from_the_future(now: int) -> ColumnElement[bool]:

@@ -21,6 +21,7 @@ from ca.issuance import Issued, issue
 from ca.keys.algorithms import PrivateKey
 from ca.ledger import log
 from ca.models import Authority, Certificate, CrossCertificate, Revocation
+from ca.recording import CARRIED
 from ca.store import Store, Transaction
 from ca.x509.certificate import fingerprint
 from ca.x509.request import make_request, read_request
@@ -96,6 +97,7 @@ def revoke_orphans(installation: Installation, *, older_than: int = ORPHANED_AFT
         .where(col(Certificate.not_after) >= now, col(Certificate.recorded_at) <= now - older_than)
         .where(col(Revocation.serial).is_(None))
         .where(col(Certificate.spki_sha256).not_in(select(col(Authority.spki_sha256))))
+        .where(col(Certificate.serial).not_in(CARRIED))
         .order_by(col(Certificate.id))
     )
     with installation.store.read() as connection:

@@ -17,7 +17,7 @@ from sqlalchemy import ColumnElement, Connection, Row, and_, delete, func, inser
 from sqlmodel import col
 
 from ca import clock, listing
-from ca.authority import Issuer, State
+from ca.authority import OFFLINE, Issuer, State
 from ca.crl import CrlPolicy, Published, StoredList
 from ca.errors import CertwrightError
 from ca.installation import Installation
@@ -95,6 +95,7 @@ def _due(installation: Installation) -> list[str]:
         .join(RevocationList, _COMPLETE)
         .outerjoin(DeltaList, col(DeltaList.authority_id) == col(Authority.id))
         .where(col(Authority.state) != State.RETIRED, col(Authority.not_after) > now)
+        .where(col(Authority.key_label) != OFFLINE)
         .where(col(RevocationList.counted).is_not(None), or_(_BEHIND, col(DeltaList.due_at) <= now))
         .order_by(col(Authority.id))
     )

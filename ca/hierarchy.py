@@ -21,7 +21,7 @@ from sqlmodel import col
 
 from ca import clock, crossing
 from ca.access import Caller, Operation
-from ca.authority import KEYLESS, Issuer, State, check_transition
+from ca.authority import KEYLESS, Issuer, State
 from ca.crl import COMPLETE
 from ca.enrolment import Wish, authorise_authority
 from ca.errors import BadRequest, Conflict
@@ -36,6 +36,14 @@ from ca.store import Transaction
 from ca.x509 import certificate as encoding
 from ca.x509.certificate import subject_of
 from ca.x509.request import make_request, read_request
+
+TRANSITIONS: Mapping[State, frozenset[State]] = {
+    State.PREPARED: frozenset({State.ACTIVE, State.RETIRED}),
+    State.ACTIVE: frozenset({State.TAINTED}),
+    State.TAINTED: frozenset({State.ACTIVE, State.DISTRUSTED, State.RETIRED}),
+    State.DISTRUSTED: frozenset({State.TAINTED, State.RETIRED}),
+    State.RETIRED: frozenset(),
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,6 +151,13 @@ _PAST = {
     State.DISTRUSTED: "distrusted",
     State.RETIRED: "retired",
 }
+
+
+def check_transition(row: Authority, to: State) -> None:
+    """`Conflict` unless an authority may go from its state to another."""
+    if to not in TRANSITIONS[State(row.state)]:
+        allowed = ", ".join(sorted(TRANSITIONS[State(row.state)])) or "nothing"
+        raise Conflict(f"{row.name} is {row.state}, which can become {allowed}, not {to}", code="bad-transition")
 
 
 def _place(installation: Installation, plan: Plan, parent_id: int | None) -> Place:

@@ -23,7 +23,6 @@ from ca.keys import check_reachable
 from ca.recording import Draft, find_answer
 from ca.signing import Order
 from ca.store import Unit
-from ca.x509.certificate import serial_text
 
 SERIAL_BITS = 159
 """20 octets whose first bit is clear (RFC 5280 section 4.1.2.2), all of them random."""
@@ -68,6 +67,43 @@ def issuing(decision: Decision, installation: Installation) -> Story:
     decision.request.prove_possession()
     issuer = _issuer(decision, installation)
     check_reachable(issuer.key)
+
+    # 2. to 4. Reserve a serial number, build what is to be signed, hold it against the decision and judge it again.
+    draft = draw_up(decision, issuer)
+
+    # 5. Record the intent: from here on there is a row for whatever the key will sign.
+    try:
+        yield draft.intend()
+    except Conflict:
+        twin = (yield from _answered_before(decision, installation)) if decision.idempotency_key else None
+        if twin is None:
+            raise
+        return _repeat(twin, installation)
+
+    # 6. and 7. Sign, read back, verify under the CA's public key. A device may fail here: then the intent is given up.
+    try:
+        signature, certificate = signing.seal(draft.tbs, issuer)
+    except KeyUnavailable:
+        yield draft.give_up()
+        raise
+
+    # 8. Record the certificate and its ledger entry in one transaction.
+    yield draft.complete(signature, certificate)
+
+    # 9. Answer.
+    return Issued(
+        serial=draft.row["serial"],
+        certificate=certificate,
+        chain=issuer.chain,
+        authority=issuer.name,
+        profile=decision.profile.name,
+        not_before=draft.row["not_before"],
+        not_after=draft.row["not_after"],
+    )
+
+
+def draw_up(decision: Decision, issuer: Issuer) -> Draft:
+    """Steps 2 to 4: what will be signed, complete and judged. No key is used, nothing is durable yet."""
     not_before, not_after = _validity(decision, issuer)
 
     # 2. Reserve a serial number. It is random; that it is new is checked where it becomes durable, in step 5.
@@ -93,37 +129,7 @@ def issuing(decision: Decision, installation: Installation) -> Story:
 
     # 4. Lint it and judge it again, as read back from the bytes; the key has done nothing yet.
     signing.check(tbs, order, issuer)
-
-    # 5. Record the intent: from here on there is a row for whatever the key will sign.
-    draft = Draft.of(decision, order, issuer, tbs)
-    try:
-        yield draft.intend()
-    except Conflict:
-        twin = (yield from _answered_before(decision, installation)) if decision.idempotency_key else None
-        if twin is None:
-            raise
-        return _repeat(twin, installation)
-
-    # 6. and 7. Sign, read back, verify under the CA's public key. A device may fail here: then the intent is given up.
-    try:
-        signature, certificate = signing.seal(tbs, issuer)
-    except KeyUnavailable:
-        yield draft.give_up()
-        raise
-
-    # 8. Record the certificate and its ledger entry in one transaction.
-    yield draft.complete(signature, certificate)
-
-    # 9. Answer.
-    return Issued(
-        serial=serial_text(serial),
-        certificate=certificate,
-        chain=issuer.chain,
-        authority=issuer.name,
-        profile=decision.profile.name,
-        not_before=not_before,
-        not_after=not_after,
-    )
+    return Draft.of(decision, order, issuer, tbs)
 
 
 def issue(decision: Decision, installation: Installation) -> Issued:

@@ -20,7 +20,7 @@ from ca.certificates import Stored
 from ca.enrolment import Decision
 from ca.errors import Conflict, Defect, PolicyRefusal, Reason, Unavailable
 from ca.ledger import log
-from ca.models import Answer, Authority, BlockedKey, Certificate, CertificateName, Intent, Revocation
+from ca.models import Answer, Authority, BlockedKey, Ceremony, Certificate, CertificateName, Intent, Revocation
 from ca.signing import Order
 from ca.store import Store, Transaction, Unit
 from ca.store.many import table_of
@@ -57,8 +57,12 @@ class Draft:
 
     row: Mapping[str, Any]
     names: tuple[str, ...]
-    decision: Decision
     authority: str
+    profile_sha256: str
+    is_chosen: bool
+    """Whether the decision named the generation that signs, which then may be one that is still prepared."""
+    answers: tuple[str, bytes] | None = None
+    """The idempotency key that it is the answer to, and the digest of what was asked."""
 
     @classmethod
     def of(cls, decision: Decision, order: Order, issuer: Issuer, tbs: bytes) -> Draft:
@@ -76,25 +80,38 @@ class Draft:
             "renews": decision.renews,
             "tbs": tbs,
         }
-        return cls(row, tuple(map(str, order.names)), decision, issuer.name)
+        key = decision.idempotency_key
+        return cls(
+            row,
+            tuple(map(str, order.names)),
+            issuer.name,
+            decision.profile.sha256,
+            decision.authority == issuer.name and decision.may_choose,
+            None if key is None else (key, decision.digest),
+        )
+
+    @property
+    def tbs(self) -> bytes:
+        """What is to be signed."""
+        tbs: bytes = self.row["tbs"]
+        return tbs
 
     def _guard(self, tx: Transaction) -> None:
         tx.refuse_if_any(_BLOCKED, self.row["spki_sha256"], _key_is_blocked)
-        chosen = self.decision.authority == self.authority and self.decision.may_choose
-        tx.refuse_if_any(_NOT_SIGNING if chosen else _NOT_ACTIVE, self.row["authority_id"], _issuer_stopped)
+        tx.refuse_if_any(_NOT_SIGNING if self.is_chosen else _NOT_ACTIVE, self.row["authority_id"], _issuer_stopped)
 
     def intend(self) -> Unit[None]:
         """The unit that records the intent, and what its idempotency key is answered with."""
         now = clock.timestamp()
-        serial, key = self.row["serial"], self.decision.idempotency_key
+        serial, answers = self.row["serial"], self.answers
         intent = {**self.row, "intended_at": now}
 
         def unit(tx: Transaction) -> None:
             self._guard(tx)
             tx.refuse_if_any(_TAKEN, serial, _serial_taken)
-            if key is not None:
-                answer = {"request_sha256": self.decision.digest, "serial": serial, "created_at": now}
-                tx.add(Answer, {"key": key, **answer})
+            if answers is not None:
+                key, digest = answers
+                tx.add(Answer, {"key": key, "request_sha256": digest, "serial": serial, "created_at": now})
             tx.add(Intent, intent)
 
         return unit
@@ -111,13 +128,13 @@ class Draft:
             "at": now,
             "authority": self.authority,
             "profile": self.row["profile"],
-            "profile_sha256": self.decision.profile.sha256,
+            "profile_sha256": self.profile_sha256,
             "names": self.names,
             "not_after": self.row["not_after"],
             "sha256": fingerprint(certificate),
         }
-        if self.decision.renews is not None:
-            details["renews"] = self.decision.renews
+        if self.row["renews"] is not None:
+            details["renews"] = self.row["renews"]
 
         def unit(tx: Transaction) -> None:
             self._guard(tx)
@@ -176,7 +193,7 @@ def abandon_intents(store: Store, *, older_than: int) -> int:
     old = (
         select(*_INTENT, col(Authority.name).label("authority"))
         .join(Authority, issuer)
-        .where(col(Intent.intended_at) < older_than)
+        .where(col(Intent.intended_at) < older_than, col(Intent.serial).not_in(CARRIED))
         .order_by(col(Intent.id))
         .limit(PAGE)
         .with_for_update(skip_locked=True, of=Intent)
@@ -191,6 +208,26 @@ def abandon_intents(store: Store, *, older_than: int) -> int:
         return len(rows)
 
     return store.write(unit)
+
+
+def resume(store: Store, serial: str, authority: str, profile_sha256: str) -> Draft:
+    """The draft of an intent whose signature was made elsewhere (`ca/ceremony`); `Conflict` if there is none."""
+    with store.read() as connection:
+        row = connection.execute(select(*_INTENT).where(col(Intent.serial) == serial)).mappings().first()
+    if row is None:
+        raise Conflict(f"the certificate {serial} was given up or revoked meanwhile", code="revoked-meanwhile")
+    kept = {key: value for key, value in row.items() if key != "intended_at"}
+    return Draft(kept, (), authority, profile_sha256, is_chosen=True)
+
+
+def give_up(tx: Transaction, serial: str) -> None:
+    """Give one intent up, if it is still there: what was carried to an offline key, and is wanted no more."""
+    issuer = col(Authority.id) == col(Intent.authority_id)
+    query = select(*_INTENT, col(Authority.name).label("authority")).join(Authority, issuer)
+    now = clock.timestamp()
+    for row in tx.execute(query.where(col(Intent.serial) == serial)).mappings().all():
+        _abandon(tx, dict(row), now)
+        _revoke_blocked(tx, [dict(row)], now)
 
 
 def _abandon(tx: Transaction, row: Mapping[str, Any], now: int) -> None:
@@ -217,3 +254,5 @@ def _revoke_blocked(tx: Transaction, rows: Sequence[Mapping[str, Any]], now: int
 
 
 _INTENT = [column for column in table_of(Intent).columns if column.name != "id"]
+CARRIED = select(col(Ceremony.serial)).where(col(Ceremony.outcome).is_(None), col(Ceremony.serial).is_not(None))
+"""The intents that wait for a signature from an offline key, for days: nobody gives them up but who withdraws them."""

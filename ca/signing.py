@@ -111,20 +111,32 @@ def check(tbs: bytes, order: Order, issuer: Issuer) -> None:
 def seal(tbs: bytes, issuer: Issuer) -> tuple[bytes, bytes]:
     """Sign, read back, verify; returns the signature and the certificate. `Defect` if they do not hold."""
     signature = issuer.scheme.sign(issuer.key, tbs)
-    certificate = assemble(tbs, issuer.scheme.identifier, signature)
-    parsed = x509.load_der_x509_certificate(certificate)
-    if parsed.tbs_certificate_bytes != tbs or not issuer.scheme.verify(issuer.public_key, parsed.signature, tbs):
+    if (certificate := join(tbs, signature, issuer)) is None:
         raise Defect("the signature that was made does not verify; the certificate was not released")
     return signature, certificate
 
 
 def seal_list(tbs: bytes, issuer: Issuer) -> bytes:
     """The same for a CRL; returns the list."""
-    crl = assemble(tbs, issuer.scheme.identifier, issuer.scheme.sign(issuer.key, tbs))
-    parsed = x509.load_der_x509_crl(crl)
-    if parsed.tbs_certlist_bytes != tbs or not issuer.scheme.verify(issuer.public_key, parsed.signature, tbs):
+    if (crl := join_list(tbs, issuer.scheme.sign(issuer.key, tbs), issuer)) is None:
         raise Defect(f"the CRL that was made for {issuer.name} does not verify; it was not published")
     return crl
+
+
+def join(tbs: bytes, signature: bytes, issuer: Issuer) -> bytes | None:
+    """The certificate of these bytes and this signature, made here or elsewhere; None unless it reads and verifies."""
+    certificate = assemble(tbs, issuer.scheme.identifier, signature)
+    parsed = x509.load_der_x509_certificate(certificate)
+    is_whole = (parsed.tbs_certificate_bytes, parsed.signature) == (tbs, signature)
+    return certificate if is_whole and issuer.scheme.verify(issuer.public_key, signature, tbs) else None
+
+
+def join_list(tbs: bytes, signature: bytes, issuer: Issuer) -> bytes | None:
+    """The same for a CRL."""
+    crl = assemble(tbs, issuer.scheme.identifier, signature)
+    parsed = x509.load_der_x509_crl(crl)
+    is_whole = (parsed.tbs_certlist_bytes, parsed.signature) == (tbs, signature)
+    return crl if is_whole and issuer.scheme.verify(issuer.public_key, signature, tbs) else None
 
 
 def _names_in(certificate: x509.Certificate) -> list[tuple[type[x509.GeneralName], object]]:

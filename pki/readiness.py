@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from ca import clock, facts
-from ca.authority import KEYLESS, State
+from ca.authority import ABSENT, State
 from ca.errors import CertwrightError
 from ca.installation import Installation
 from ca.keys import check_reachable
@@ -66,7 +66,7 @@ class Readiness:
         authorities = self._installation.authorities
         found = []
         try:
-            rows = [row for row in authorities.all() if row.state == State.ACTIVE and row.key_label != KEYLESS]
+            rows = [row for row in authorities.all() if row.state == State.ACTIVE and row.key_label not in ABSENT]
         except CertwrightError as error:
             return (f"the store does not answer: {error.message}",)
         for row in rows:

@@ -12,7 +12,7 @@ from functools import partial
 from apscheduler.schedulers.background import BackgroundScheduler
 
 from ca import certificates, clock, crl, in_force, retention, sessions, unrecorded
-from ca.authority import State
+from ca.authority import OFFLINE, State
 from ca.errors import CertwrightError
 from ca.specimen import lint_profile
 from ca.x509.deeplint import deep_lint, is_available
@@ -99,11 +99,20 @@ def watch_authorities(product: Product) -> None:
 
 
 def watch_crls(product: Product) -> None:
-    """Alarm when consumers refuse everybody, or soon will, because a list was not renewed."""
+    """Alarm when consumers refuse everybody, or soon will, because a list was not renewed.
+
+    That of an offline CA is renewed by people: they hear of it when a quarter of its life is left, and when it waits.
+    """
     now = clock.timestamp()
     margin = product.settings.crl.lifetime.total_seconds() / 4
+    offline = {row.name for row in product.installation.authorities.all() if row.key_label == OFFLINE}
     for status in crl.statuses(product.installation):
-        if status.next_update - now < margin:
+        left, life = status.next_update - now, status.next_update - status.this_update
+        if status.authority in offline and (left < life / 4 or status.due_at <= now):
+            why = "something was revoked" if status.due_at == 0 else "its CRL ends"
+            hint = f"certwright ceremony request {status.authority}"
+            log.error("ceremony-due", authority=status.authority, reason=why, seconds_left=left, hint=hint)
+        elif left < margin:
             word = "crl-overdue" if crl.overdue(status, now) else "crl-late"
             log.error(word, authority=status.authority, shard=status.shard, seconds_left=status.next_update - now)
 

@@ -62,7 +62,7 @@ class _Tables:
         self._issued = 0
         self._revocations = Revocations(store, report, self._pruned_before)
         self._crossed: set[str] = set()
-        self._states: dict[str, tuple[int | None, str]] = {}
+        self._moved: dict[tuple[str, str], tuple[int | None, str]] = {}
         self._tokens_revoked: dict[str, tuple[int | None, object]] = {}
         self._checks: dict[str, Callable[[Sequence[Entry]], None]] = {
             "certificate-issued": self._compare_issued,
@@ -81,8 +81,9 @@ class _Tables:
             action = str(entry.body.get("action"))
             kept = revocations.REVOKED if action in revocations.HISTORY else action
             by_action.setdefault(kept, []).append(entry)
-            if "state" in entry.body and str(entry.body["action"]).startswith("authority-"):
-                self._states[entry.subject] = (entry.position, str(entry.body["state"]))
+            for column in _MOVING if str(entry.body.get("action")).startswith("authority-") else ():
+                if column in entry.body:
+                    self._moved[entry.subject, column] = (entry.position, str(entry.body[column]))
             if entry.body.get("action") == "token-revoked":
                 self._tokens_revoked[entry.subject] = (entry.position, entry.body.get("revoked_at"))
         for action, entries in by_action.items():
@@ -90,10 +91,10 @@ class _Tables:
                 self._checks[action](entries)
 
     def finish(self) -> None:
-        for name, (position, state) in self._states.items():
+        for (name, column), (position, said) in self._moved.items():
             row = self._rows(Authority, Authority.name, [name]).get(name)
-            if row is not None and row.state != state:
-                self._changed(position, f"authority {name} is {row.state}, the ledger says {state}")
+            if row is not None and getattr(row, column) != said:
+                self._changed(position, f"authority {name} is not as it was left: its {column} is not {said}")
         self._finish_tokens()
         self._finish_keys()
         self._revocations.finish()
@@ -254,4 +255,6 @@ def _spoken_of(subject: Any) -> Any:
     return exists().where(col(LedgerEntry.subject) == col(subject))
 
 
+_MOVING = ("state", "key_label")
+"""What an authority's row may come to say after its creation; the last entry that says it holds."""
 _TOKENS = select(col(ApiToken.id), col(ApiToken.name), col(ApiToken.revoked_at))

@@ -86,8 +86,8 @@ def wrong_in_unrecorded(row: UnrecordedRevocation, entry: Entry) -> list[str]:
 
 
 def wrong_in_authority(row: Authority, entry: Entry) -> list[str]:
-    """An authority against its creation; its state has a history of its own."""
-    names = ("line", "generation", "parent_id", "serial", "key_label", "not_after", "crl_shards", "created_at")
+    """An authority against its creation; its state and the label of its key have a history of their own."""
+    names = ("line", "generation", "parent_id", "serial", "not_after", "crl_shards", "created_at")
     wrong = _differing({name: getattr(row, name) for name in names}, _said(entry, *names))
     if fingerprint(row.certificate) != entry.body.get("sha256"):
         return [*wrong, "certificate"]

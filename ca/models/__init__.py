@@ -3,6 +3,7 @@
 Nothing secret is stored here: private keys live in a `KeyStore`, tokens and sessions as hashes.
 """
 
+from ca.models.ceremonies import Ceremony
 from ca.models.issuing import (
     Answer,
     ApiToken,
@@ -34,6 +35,7 @@ __all__ = [
     "AuthorityRequest",
     "BlockedKey",
     "BrowserSession",
+    "Ceremony",
     "Certificate",
     "CertificateName",
     "CrossCertificate",

@@ -12,7 +12,7 @@ from hashlib import sha1, sha256
 from cryptography import x509
 
 from ca import clock, der
-from ca.authority import KEYLESS, State
+from ca.authority import ABSENT, State
 from ca.keys.algorithms import spki
 from ca.models import Authority
 from ca.ocsp.asked import SHA1, SHA256, CertId
@@ -30,7 +30,7 @@ class Issuers:
     def __init__(self, rows: Iterable[Authority]) -> None:
         self._found: dict[tuple[bytes, bytes, bytes], Authority] = {}
         for row in rows:
-            if row.state == State.RETIRED or row.key_label == KEYLESS:
+            if row.state == State.RETIRED or row.key_label in ABSENT:
                 continue
             parsed = x509.load_der_x509_certificate(row.certificate)
             name = subject_of(parsed.tbs_certificate_bytes)

@@ -18,7 +18,9 @@ from pki.cli import (
     bundle_streams,
     ca,
     ca_external,
+    ca_offline,
     ca_sizes,
+    ceremony,
     cert,
     cert_revoking,
     consumer,
@@ -78,10 +80,13 @@ app.command("doctor")(doctor.doctor)
 ca.app.command("rotate")(rotate.rotate)
 for verb in (ca_external.request, ca_external.requests, ca_external.accept, ca_external.withdraw, ca_sizes.sizes):
     ca.app.command()(verb)
+ca.app.command("take-offline")(ca_offline.take_offline)
+ca.app.command("bring-back")(ca_offline.bring_back)
 cert.app.command("revoke")(cert_revoking.revoke)
 cert.app.command("hold")(cert_revoking.hold)
 cert.app.command("release")(cert_revoking.release)
 app.add_typer(ca.app, name="ca", rich_help_panel=CA)
+app.add_typer(ceremony.app, name="ceremony", rich_help_panel=CA)
 app.add_typer(rotation.app, name="rotation", rich_help_panel=CA)
 app.add_typer(profile.app, name="profile", rich_help_panel=CA)
 app.add_typer(cert.app, name="cert", rich_help_panel=CA)

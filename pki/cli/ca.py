@@ -166,7 +166,7 @@ def crl(
     with connect() as client:
         if name is None:
             rows = client.get("/authorities")
-            names = [row["name"] for row in rows if row["state"] != "retired" and row["key"] == "here"]
+            names = [row["name"] for row in rows if row["state"] != "retired" and row["key"] != "elsewhere"]
         else:
             names = [client.get(named("/authorities", name))["name"]]
         if check:

@@ -10,7 +10,7 @@ from sqlalchemy import select, text
 from sqlmodel import col
 
 from ca import clock, crl
-from ca.authority import State
+from ca.authority import ABSENT, OFFLINE, State
 from ca.errors import CertwrightError
 from ca.models import LedgerHead
 from pki import backup
@@ -30,6 +30,10 @@ def keys(product: Product) -> Iterator[Finding]:
     """Every CA that signs has its key, and it is the one of its certificate."""
     authorities = product.installation.authorities
     for row in authorities.trusted():
+        if row.key_label in ABSENT:
+            whose = "kept offline" if row.key_label == OFFLINE else "somebody else's"
+            yield Finding("keys", Level.OK, f"the key of {row.name} is {whose}")
+            continue
         try:
             authorities.issuer(row.name)
         except CertwrightError as error:

@@ -125,7 +125,7 @@ class AuthorityView(BaseModel):
     parent: str | None
     subject: str
     key_type: str
-    key: str = Field(description="here, or elsewhere: then it signs nothing of ours, no CRL among it")
+    key: str = Field(description="here; offline: signs in ceremonies; elsewhere: somebody else's, signs nothing here")
     serial: str
     not_before: str
     not_after: str

@@ -12,7 +12,7 @@ from cryptography import x509
 
 from ca import clock
 from ca.access import Caller, allowed
-from ca.authority import KEYLESS, PublicUrls
+from ca.authority import KEYLESS, OFFLINE, PublicUrls
 from ca.certificates import Stored
 from ca.cost import Cost
 from ca.crl import COMPLETE, Status, overdue
@@ -140,7 +140,7 @@ def authority_view(row: Authority, parent: Authority | None) -> AuthorityView:
         parent=parent.name if parent is not None else None,
         subject=certificate.subject.rfc4514_string(),
         key_type=str(key_type),
-        key="elsewhere" if row.key_label == KEYLESS else "here",
+        key={KEYLESS: "elsewhere", OFFLINE: "offline"}.get(row.key_label, "here"),
         serial=row.serial,
         not_before=moment(row.not_before),
         not_after=moment(row.not_after),

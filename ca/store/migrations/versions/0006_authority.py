@@ -60,6 +60,25 @@ def upgrade() -> None:
         sa.Column("created_by", sa.Text(), nullable=False),
         sa.PrimaryKeyConstraint("name"),
     )
+    op.create_table(
+        "ceremony",
+        sa.Column("name", sa.Text(), nullable=False),
+        sa.Column("authority_id", _ID, nullable=False),
+        sa.Column("document", sa.LargeBinary(), nullable=False),
+        sa.Column("created_at", sa.BigInteger(), nullable=False),
+        sa.Column("created_by", sa.Text(), nullable=False),
+        sa.Column("serial", sa.Text(), nullable=True),
+        sa.Column("line", sa.Text(), nullable=True),
+        sa.Column("key_label", sa.Text(), nullable=True),
+        sa.Column("crl_shards", sa.Integer(), nullable=True),
+        sa.Column("profile_sha256", sa.Text(), nullable=True),
+        sa.Column("listing", sa.Text(), nullable=True),
+        sa.Column("outcome", sa.Text(), nullable=True),
+        sa.Column("ended_at", sa.BigInteger(), nullable=True),
+        sa.Column("ended_by", sa.Text(), nullable=True),
+        sa.Column("transcript", sa.Text(), nullable=True),
+        sa.PrimaryKeyConstraint("name"),
+    )
     op.create_index("certificate_profile", "certificate", ["profile", "id"], unique=False)
     held = sa.text("reason = 6")
     op.create_index("revocation_held", "revocation", ["serial"], unique=False, sqlite_where=held, postgresql_where=held)
