@@ -22,7 +22,7 @@ from ca.backup.sealing import Sealed, read_recipient, recipient_text
 from ca.errors import Conflict, KeyUnavailable
 from ca.keys.algorithms import spki
 from ca.keys.passphrase import find_passphrase
-from ca.keys.software import decrypt_pkcs8, encrypt_pkcs8
+from ca.keys.pkcs8 import decrypt_pkcs8, encrypt_pkcs8
 from ca.ledger import log
 from ca.ledger.checkpoint import claimed_size
 from ca.secret import Secret

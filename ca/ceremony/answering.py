@@ -42,33 +42,32 @@ def accept(
     if ceremony not in (None, answer.ceremony):
         raise BadRequest(f"this is the answer to {answer.ceremony}", code="bad-ceremony-answer")
     row = asking.row_of(installation, answer.ceremony)
-    asked = read_request(row.document)
-    issuer = next(
-        installation.authorities.issuer(each.name)
-        for each in installation.authorities.all()
-        if each.id == row.authority_id
-    )
+    asked, issuer = read_request(row.document), _issuer(installation, row)
     signed = _signed(asked, answer, issuer, digest(row.document))
     if row.outcome is not None:
         raise Conflict(f"{row.name} has ended already", code="ceremony-ended")
     transcript = _transcript(answer)
     der = _certificate(installation, row, answer, asked, issuer, signed)
-    plan, place = (None, None) if der is None else _place(installation, row, der, state)
-    lists = [asking.list_of(row, issuer, task.tbs) for task in asked.tasks if task.kind != CERTIFICATE]
-    crls = [made for task, made in zip(asked.tasks, signed, strict=True) if task.kind != CERTIFICATE]
+    real = None if der is None else (*_place(installation, row, der, state), der)
 
     def unit(tx: Transaction) -> None:
         asking.settle(tx, row.name, COMPLETED, caller, transcript)
-        if der is not None and plan is not None and place is not None:
-            hierarchy.make_real(tx, caller, plan, place, der)
-        for draft, crl in zip(lists, crls, strict=True):
-            draft.keep(crl, caller.identity)(tx)
+        if real is not None:
+            hierarchy.make_real(tx, caller, *real)
+        for task, crl in zip(asked.tasks, signed, strict=True):
+            if task.kind != CERTIFICATE:
+                asking.list_of(row, issuer, task.tbs).keep(crl, caller.identity)(tx)
         details = {"authority": issuer.name, "answer_sha256": digest(data), "said": json.loads(transcript)}
         log.append(tx, "ceremony-completed", row.name, caller.identity, **details)
 
     installation.store.write(unit)
     installation.authorities.forget()
     return asking.find(installation, row.name)
+
+
+def _issuer(installation: Installation, row: Any) -> Issuer:
+    name = next(each.name for each in installation.authorities.all() if each.id == row.authority_id)
+    return installation.authorities.issuer(name)
 
 
 def _signed(asked: Asked, answer: Answered, issuer: Issuer, sha256: str) -> list[bytes]:

@@ -22,12 +22,13 @@ from ca.errors import BadRequest, Conflict, Forbidden
 from ca.installation import Installation
 from ca.keys import KeyImport
 from ca.keys.algorithms import PrivateKey, spki
-from ca.keys.software import decrypt_pkcs8, encrypt_pkcs8
+from ca.keys.pkcs8 import encrypt_pkcs8
 from ca.ledger import log
 from ca.listing import COMPLETE
 from ca.models import Authority, DeltaList
 from ca.secret import Secret
 from ca.store import Transaction
+from ca.x509.bundle import read_private_key
 
 SHORTEST_PASSPHRASE = 12
 TRIES = 5
@@ -129,8 +130,8 @@ def _authority(installation: Installation, caller: Caller, name: str) -> Authori
 
 
 def _opened(row: Authority, pem: bytes, passphrase: Secret) -> PrivateKey:
-    """The key in a file; `BadRequest` if it is not the one of this CA, `KeyUnavailable` if it does not open."""
-    key = decrypt_pkcs8(pem, passphrase, "the file")
+    """The key in a file; `BadRequest` if it does not open or is not the one of this CA."""
+    key = read_private_key(pem, passphrase)
     public_key = x509.load_der_x509_certificate(row.certificate).public_key()
     if spki(key.public_key()) != spki(public_key):  # type: ignore[arg-type]
         raise BadRequest(f"this is not the key of {row.name}", code="wrong-key")

@@ -62,7 +62,7 @@ def judge(asked: Asked) -> Judged:
     return Judged(asked, digest(asked.encode()), issuer, tuple(certificates), tuple(lists))
 
 
-def sign(judged: Judged, key: PrivateKey, *, present: Sequence[str], program: str) -> Answered:
+def answer(judged: Judged, key: PrivateKey, *, present: Sequence[str], program: str) -> Answered:
     """Sign all of a request that was judged. `present` are the people who stand by, as they call themselves.
 
     `KeyUnavailable` if the key is not the one of the CA.

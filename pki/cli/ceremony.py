@@ -133,7 +133,7 @@ def sign(
         typer.echo(script.write(judged, request=request.name), nl=False)
     ask(f"sign {len(judged.asked.tasks)} of these with the key in {key}?", yes=yes)
     private = _open(key, key_passphrase_file)
-    answer = offline.sign(judged, private, present=present, program=f"certwright {version('certwright')}")
+    answer = offline.answer(judged, private, present=present, program=f"certwright {version('certwright')}")
     files.write_new(out, answer.encode())
     if json:
         print_json({"ceremony": answer.ceremony, "file": str(out), "signatures": len(answer.signatures)})

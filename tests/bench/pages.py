@@ -20,7 +20,7 @@ import httpx
 from sqlalchemy import text
 
 from ca import clock
-from ca.keys import sealed, software
+from ca.keys import pkcs8, sealed
 from pki.initialise import InitPlan, initialise
 from pki.product import Product
 from renewers.inventory import answering
@@ -145,7 +145,7 @@ def _opened(url: str | None) -> Iterator[tuple[Product, str]]:
     with (
         tempfile.TemporaryDirectory(prefix="certwright-bench-") as directory,
         mock.patch.dict(os.environ, clean, clear=True),
-        mock.patch.object(software, "SCRYPT_N", 1 << 4),
+        mock.patch.object(pkcs8, "SCRYPT_N", 1 << 4),
         mock.patch.object(sealed, "SCRYPT_N", 1 << 4),
     ):
         state = Path(directory) / "state"

@@ -26,10 +26,11 @@ from ca import der, files
 from ca.authority import make_issuer
 from ca.errors import KeyUnavailable, Misconfigured
 from ca.installation import Installation
-from ca.keys import software
+from ca.keys import pkcs8
 from ca.keys.algorithms import KeyType, PrivateKey, spki
 from ca.keys.passphrase import CREDENTIAL, MINIMUM_LENGTH, VARIABLE, find_passphrase
-from ca.keys.software import SoftwareKeyStore, decrypt_pkcs8, encrypt_pkcs8
+from ca.keys.pkcs8 import decrypt_pkcs8, encrypt_pkcs8
+from ca.keys.software import SoftwareKeyStore
 from ca.secret import Secret
 from tests import peer, rig
 
@@ -40,7 +41,7 @@ TYPES = (KeyType.P256, KeyType.RSA2048, KeyType.ED25519, KeyType.MLDSA44)
 @pytest.fixture(autouse=True)
 def _quick_scrypt(monkeypatch: pytest.MonkeyPatch) -> None:
     """The derivation is made cheap where its price is not what is tested."""
-    monkeypatch.setattr(software, "SCRYPT_N", 1 << 10)
+    monkeypatch.setattr(pkcs8, "SCRYPT_N", 1 << 10)
 
 
 @pytest.fixture
@@ -240,7 +241,7 @@ def test_exchanged_files_are_found_by_their_certificates(directory: Path, instal
 @pytest.mark.parametrize("key_type", [KeyType.P256, KeyType.P384, KeyType.RSA2048, KeyType.ED25519])
 def test_openssl_opens_our_files(directory: Path, key_type: KeyType, monkeypatch: pytest.MonkeyPatch) -> None:
     """A key is never hostage to this program: `openssl pkey` opens it with the passphrase, and with no other."""
-    monkeypatch.setattr(software, "SCRYPT_N", 1 << 14)  # what openssl takes without asking for more memory
+    monkeypatch.setattr(pkcs8, "SCRYPT_N", 1 << 14)  # what openssl takes without asking for more memory
     key = opened(directory).create("k", key_type)
     openssl = (peer.require("openssl"), "pkey", "-in", directory / "k.pem", "-pubout")
     result = peer.run(*openssl, "-passin", f"pass:{PASSPHRASE.reveal()}")
@@ -253,12 +254,12 @@ def test_openssl_opens_our_files(directory: Path, key_type: KeyType, monkeypatch
 def test_a_file_at_full_price_is_loaded(directory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The cost that is used in earnest is at least 2^15 rounds of scrypt over 1 KiB, for AES-256."""
     monkeypatch.undo()
-    assert software.SCRYPT_N * software.SCRYPT_P >= 1 << 15
-    assert software.SCRYPT_R >= 8
+    assert pkcs8.SCRYPT_N * pkcs8.SCRYPT_P >= 1 << 15
+    assert pkcs8.SCRYPT_R >= 8
     opened(directory).put("k", rig.pooled_key())
     opened(directory).load("k")
     decoded = body((directory / "k.pem").read_bytes())
-    for part in (der.oid("1.3.6.1.4.1.11591.4.11"), der.oid("2.16.840.1.101.3.4.1.42"), der.integer(software.SCRYPT_N)):
+    for part in (der.oid("1.3.6.1.4.1.11591.4.11"), der.oid("2.16.840.1.101.3.4.1.42"), der.integer(pkcs8.SCRYPT_N)):
         assert part in decoded
 
 

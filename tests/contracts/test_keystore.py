@@ -14,7 +14,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from ca.errors import BadRequest, Conflict, KeyUnavailable
-from ca.keys import KeyImport, KeyStore, check_label, software
+from ca.keys import KeyImport, KeyStore, check_label, pkcs8
 from ca.keys.algorithms import KeyType, key_type_of, scheme_of, spki
 from ca.keys.memory import MemoryKeyStore
 from ca.keys.software import SoftwareKeyStore
@@ -47,7 +47,7 @@ BAD_LABELS = [
 @pytest.fixture(params=STORES)
 def keys(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[KeyStore]:
     """An empty store of each kind; those that derive a key from a passphrase take less pains about it than usual."""
-    monkeypatch.setattr(software, "SCRYPT_N", 1 << 10)
+    monkeypatch.setattr(pkcs8, "SCRYPT_N", 1 << 10)
     with STORES[request.param](tmp_path) as opened:
         yield opened
     others = [path for path in tmp_path.rglob("*") if path.is_file() and path.parent != tmp_path / "keys"]

@@ -60,6 +60,8 @@ WEIGHTS = {
     "POST /api/v1/profiles/{name}/lint": 0.3,
     "POST /api/v1/ledger/verify": 0.15,
     "POST /api/v1/authorities/{name}/state": 2.0,
+    **dict.fromkeys(("POST /api/v1/ceremonies", "POST /api/v1/ceremonies/{name}/answer"), 0.3),
+    **{f"POST /api/v1/authorities/{{name}}/key/{verb}": 0.2 for verb in ("export", "leave", "return")},
     "POST /api/v1/renewals/run": 0.5,
     "GET /api/v1/renewals/plan": 0.5,
     "POST /api/v1/replacements/drill": 0.1,

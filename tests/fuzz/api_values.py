@@ -26,6 +26,7 @@ from ca.x509.bundle import pem_certificate
 from tests import rig
 from tests.fuzz import api_words as words
 from tests.fuzz.api_cases import Case
+from tests.fuzz.api_ceremonies import Ceremonies
 from tests.fuzz.api_holding import NOUNS as HELD
 from tests.fuzz.api_holding import Consumers, encoded
 from tests.fuzz.api_living import NOUNS, Inventory
@@ -62,6 +63,7 @@ class Living:
         self._adopted = 0
         self.inventory = Inventory(chance, self._one, str(world.files))
         self.consumers = Consumers(world, chance, self._one)
+        self.ceremonies = Ceremonies(world.product, chance, self._one)
         self.certificates: list[Known] = []
         self.tokens: list[str] = []
         self.authorities: list[str] = []
@@ -79,7 +81,9 @@ class Living:
         is_inventory, is_held, operation = noun in NOUNS, noun in HELD, f"{method} {path.removeprefix(API)}"
         places = {}
         for name in case.path:
-            if is_held:
+            if noun == "ceremonies" or "/key/" in path:
+                found = self.ceremonies.place(operation)
+            elif is_held:
                 found = self.consumers.place(name, noun, method)
             else:
                 found = self.inventory.place(noun, method) if is_inventory else self._place(noun, name, caller, path)
@@ -249,6 +253,7 @@ class Living:
         }
         about = self.inventory.body(operation)
         about = self.consumers.body(operation) if about is None else about
+        about = self.ceremonies.body(operation) if about is None else about
         body = makers[operation](caller) if about is None else about
         own = case.body if isinstance(case.body, dict) else {}
         strange = [name for name in own if name not in ("filter", "crl_shards")]

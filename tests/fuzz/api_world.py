@@ -27,7 +27,7 @@ from ca import sessions
 from ca.access import Caller as Somebody
 from ca.access import Role
 from ca.backup.sealing import recipient_text
-from ca.keys import sealed, software
+from ca.keys import pkcs8, sealed
 from ca.x509.bundle import pem_certificate
 from pki.catching_up import catch_up
 from pki.initialise import InitPlan, initialise
@@ -243,7 +243,7 @@ def open_world(store_url: str = "") -> Iterator[World]:
     with (
         tempfile.TemporaryDirectory(prefix="certwright-fuzz-") as directory,
         mock.patch.dict(os.environ, clean, clear=True),
-        mock.patch.object(software, "SCRYPT_N", 1 << 4),
+        mock.patch.object(pkcs8, "SCRYPT_N", 1 << 4),
         mock.patch.object(sealed, "SCRYPT_N", 1 << 4),
         shut_off(Path(directory) / FILES),
         _listening(seen),

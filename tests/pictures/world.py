@@ -21,7 +21,7 @@ from sqlmodel import col
 
 from ca import clock, revocation
 from ca.access import Role
-from ca.keys import software
+from ca.keys import pkcs8
 from ca.keys.algorithms import KeyType, spki
 from ca.tokens import Grant, create_token
 from ca.x509.bundle import pem_certificate
@@ -116,7 +116,7 @@ def cheaply() -> Iterator[None]:
     clean = {name: value for name, value in os.environ.items() if not name.startswith("CERTWRIGHT_")}
     with (
         mock.patch.dict(os.environ, clean, clear=True),
-        mock.patch.object(software, "SCRYPT_N", 1 << 4),
+        mock.patch.object(pkcs8, "SCRYPT_N", 1 << 4),
     ):
         yield
 

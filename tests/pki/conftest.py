@@ -35,7 +35,7 @@ from sqlmodel import SQLModel
 
 from ca.access import Role
 from ca.issuance import Issued
-from ca.keys import sealed, software
+from ca.keys import pkcs8, sealed
 from ca.keys.algorithms import PrivateKey
 from ca.models import (
     ApiToken,
@@ -119,7 +119,7 @@ def template(tmp_path_factory: pytest.TempPathFactory) -> Template:
     """An initialised state directory."""
     state = tmp_path_factory.mktemp("template") / "state"
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(software, "SCRYPT_N", 1 << 4)
+        patch.setattr(pkcs8, "SCRYPT_N", 1 << 4)
         patch.setattr(sealed, "SCRYPT_N", 1 << 4)
         for name in filter(lambda name: name.startswith("CERTWRIGHT_"), list(os.environ)):
             patch.delenv(name)
@@ -133,7 +133,7 @@ def _no_settings_from_outside(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in list(os.environ):
         if name.startswith("CERTWRIGHT_"):
             monkeypatch.delenv(name)
-    monkeypatch.setattr(software, "SCRYPT_N", 1 << 4)
+    monkeypatch.setattr(pkcs8, "SCRYPT_N", 1 << 4)
     monkeypatch.setattr(sealed, "SCRYPT_N", 1 << 4)
 
 

@@ -25,10 +25,14 @@ from cryptography.hazmat.primitives.serialization import Encoding
 
 from ca import access, clock, external, hierarchy, holding, revocation, sessions, signing
 from ca.access import Caller, Operation, Role
+from ca.authority import OFFLINE
+from ca.ceremony import asking, leaving, offline
+from ca.ceremony.documents import read_request
 from ca.founding import Plan, self_signed
 from ca.issuance import Issued
 from ca.keys.algorithms import KeyType
-from ca.x509.bundle import pem_certificate
+from ca.secret import Secret
+from ca.x509.bundle import pem_certificate, read_private_key
 from ca.x509.names import parse
 from ca.x509.revocation_list import RevocationReason
 from pki import lifecycle_schedule
@@ -565,6 +569,66 @@ def of_request(tail: str = "", body: Any = None) -> Callable[[World, Stand], tup
     return ask
 
 
+WORDS = "the words of the safe"
+
+
+SAFES: dict[str, str] = {}
+"""The files of the keys of roots that go offline, by name: who is refused leaves them for the next."""
+
+
+def _safe(world: World, *, is_offline: bool) -> str:
+    """A root whose key is in a file, and here or not; one of which nothing is asked that waits."""
+    busy = {one.authority for one in asking.listing(world.installation) if one.state == "waits"}
+    for row in world.installation.authorities.all():
+        is_fit = row.name in SAFES and row.name not in busy
+        if is_fit and (row.key_label == OFFLINE) is is_offline:
+            return row.name
+    plan = Plan(_fresh_line("safe"), rig.common_name(_fresh("Safe")), KeyType.P256)
+    row = hierarchy.create_root(world.installation, rig.ADMIN, plan)
+    pem = leaving.export(world.installation, rig.ADMIN, row.name, Secret(WORDS))
+    SAFES[row.name] = pem.decode()
+    if is_offline:
+        leaving.leave(world.installation, rig.ADMIN, row.name, pem, Secret(WORDS))
+    return row.name
+
+
+def _exporting(world: World, stand: Stand) -> tuple[str, Any]:
+    return f"{API}/authorities/{_safe(world, is_offline=False)}/key/export", {"passphrase": WORDS}
+
+
+def _leaving(world: World, stand: Stand) -> tuple[str, Any]:
+    name = _safe(world, is_offline=False)
+    return f"{API}/authorities/{name}/key/leave", {"key": SAFES[name], "passphrase": WORDS}
+
+
+def _returning(world: World, stand: Stand) -> tuple[str, Any]:
+    name = _safe(world, is_offline=True)
+    return f"{API}/authorities/{name}/key/return", {"key": SAFES[name], "passphrase": WORDS}
+
+
+def _asking_offline(world: World, stand: Stand) -> tuple[str, Any]:
+    return f"{API}/ceremonies", {"authority": _safe(world, is_offline=True)}
+
+
+def of_ceremony(tail: str = "") -> Callable[[World, Stand], tuple[str, Any]]:
+    """Something that was just asked of an offline CA."""
+
+    def ask(world: World, stand: Stand) -> tuple[str, Any]:
+        waiting = [one for one in asking.listing(world.installation) if one.state == "waits"]
+        made = waiting or [asking.request(world.installation, rig.ADMIN, _safe(world, is_offline=True))]
+        return f"{API}/ceremonies/{made[-1].name}{tail}", None
+
+    return ask
+
+
+def _answered_offline(world: World, stand: Stand) -> tuple[str, Any]:
+    path, _body = of_ceremony("/answer")(world, stand)
+    asked = asking.find(world.installation, path.split("/")[-2])
+    key = read_private_key(SAFES[asked.authority].encode(), Secret(WORDS))
+    answer = offline.answer(offline.judge(read_request(asked.document)), key, present=["Ada"], program="certwright")
+    return path, {"answer": answer.encode().decode()}
+
+
 def _requesting(world: World, stand: Stand) -> tuple[str, Any]:
     return f"{API}/authority-requests", {"line": _fresh_line("asked"), "subject": f"CN={_fresh('Asked')}"}
 
@@ -639,6 +703,14 @@ DOORS = {
     "show a requested authority": Door("GET /authority-requests/{name}", of_request(), KNOWN),
     "accept its chain": Door("POST /authority-requests/{name}/chain", _answered, ADMINS, 201),
     "give it up": Door("DELETE /authority-requests/{name}", of_request(), ADMINS),
+    "export a key": Door("POST /authorities/{name}/key/export", _exporting, {"local"}),
+    "have a key leave": Door("POST /authorities/{name}/key/leave", _leaving, {"local"}),
+    "take a key in": Door("POST /authorities/{name}/key/return", _returning, {"local"}),
+    "list ceremonies": Door("GET /ceremonies", at(f"{API}/ceremonies"), KNOWN),
+    "ask an offline CA": Door("POST /ceremonies", _asking_offline, ADMINS, 201),
+    "show a ceremony": Door("GET /ceremonies/{name}", of_ceremony(), KNOWN),
+    "take its answer in": Door("POST /ceremonies/{name}/answer", _answered_offline, ADMINS),
+    "give a ceremony up": Door("DELETE /ceremonies/{name}", of_ceremony(), ADMINS),
     "list profiles": Door("GET /profiles", at(f"{API}/profiles"), READERS | ISSUERS),
     "show a profile": Door("GET /profiles/{name}", at(f"{API}/profiles/mesh"), READERS | ISSUERS),
     "lint": Door("POST /profiles/{name}/lint", at(f"{API}/profiles/ephemeral/lint"), READERS | ISSUERS),
