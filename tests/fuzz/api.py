@@ -171,10 +171,14 @@ class Campaign:
             problem = json.loads(answer.body)
             reasons = problem["reasons"] if answer.status == 422 else []
             self.report.codes.update({problem["code"], *(f"policy:{reason['code']}" for reason in reasons)})
-        if answer.status != 201 or answer.headers.get("content-type") != "application/json":
+        if answer.status not in (200, 201) or answer.headers.get("content-type") != "application/json":
             return
         content = json.loads(answer.body)
         reached = self._judge.reached(ask)
+        if reached == f"POST {API}/ceremonies/{{name}}/answer":
+            self.expected += "a CA" in content["asks_for"]
+        if answer.status != 201:
+            return
         if reached in (f"POST {API}/certificates", f"POST {API}/certificates/{{serial}}/renew"):
             self.expected += 1
             self.report.issued_by_profile[content["profile"]] += 1
