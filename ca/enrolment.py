@@ -14,7 +14,7 @@ from hashlib import sha256
 
 from cryptography import x509
 
-from ca import policy
+from ca import approval, policy
 from ca.access import Caller, Operation, Role
 from ca.certificates import Stored
 from ca.errors import Conflict, Defect, Forbidden, Misconfigured, PolicyRefusal, Reason
@@ -101,6 +101,9 @@ def authorise_issue(
             f"only the program itself uses profiles of kind {profile.config.kind}", code="not-a-leaf-profile"
         )
     caller.must(Operation.MANAGE_AUTHORITIES if profile.config.kind == "ocsp" else Operation.ISSUE)
+    if profile.config.kind == "ocsp":
+        key, subject = sha256(request.spki).hexdigest(), "" if wish.subject is None else wish.subject.rfc4514_string()
+        approval.must(installation, caller, "certify an OCSP signer", subject, spki_sha256=key)
     names = wish.names if wish.names is not None else request.names
     objections = [*_scope(caller, profile), *_subject(profile, wish)]
     if profile.config.kind == "leaf":

@@ -18,7 +18,7 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from sqlalchemy import delete, insert, select
 from sqlmodel import col
 
-from ca import clock, hierarchy
+from ca import approval, clock, hierarchy
 from ca.access import Caller, Operation
 from ca.authority import KEYLESS, State
 from ca.errors import BadRequest, Conflict, NotFound
@@ -126,6 +126,8 @@ def accept(
     """
     caller.must(Operation.MANAGE_AUTHORITIES)
     row = _row(installation, name)
+    chain = sorted(fingerprint(_der(one)) for one in certificates)
+    approval.must(installation, caller, "take the chain of a CA in", name, certificates_sha256=chain)
     own, *above = path(certificates, row.spki_sha256)
     check_import(own, own.public_key())  # type: ignore[arg-type]
     _check_path([own, *above])

@@ -9,6 +9,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 from cryptography import x509
 
@@ -45,6 +46,18 @@ class Plan:
     """The names that it, and all that is beneath it, may certify; None for any."""
     state: State | None = None
     """None: active if its line has no active authority yet, else prepared."""
+
+    def told(self) -> dict[str, Any]:
+        """What decides what it will be, in words."""
+        limits = self.limits or Limits()
+        return {
+            "subject": self.subject.rfc4514_string(),
+            "key_type": str(self.key_type),
+            "lifetime": None if self.lifetime is None else int(self.lifetime.total_seconds()),
+            "crl_shards": self.crl_shards,
+            "permit": sorted(map(str, limits.permitted)),
+            "exclude": sorted(map(str, limits.excluded)),
+        }
 
 
 def check_plan(plan: Plan) -> None:

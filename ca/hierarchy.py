@@ -8,7 +8,7 @@ is made, and the row that makes an authority real comes last: a crash leaves at 
 from __future__ import annotations
 
 import secrets
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from hashlib import sha256
 from typing import Any
@@ -19,7 +19,7 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from sqlalchemy import insert, select, update
 from sqlmodel import col
 
-from ca import clock, crossing
+from ca import approval, clock, crossing
 from ca.access import Caller, Operation
 from ca.authority import KEYLESS, Issuer, State
 from ca.crl import COMPLETE
@@ -63,6 +63,7 @@ def create_root(installation: Installation, caller: Caller, plan: Plan, *, cross
     by = None if cross_by is None else crossing.find_root(installation, cross_by)
     crossing.revoke_orphans(installation)
     place = _place(installation, plan, None)
+    approval.must(installation, caller, "make a root", plan.line, **plan.told(), cross_by=cross_by)
     key = installation.keys.create(place.key_label, plan.key_type)
     try:
         certificate = self_signed(key, plan)
@@ -86,6 +87,7 @@ def create_subordinate(
     above = installation.authorities.issuer_for(line) if parent is None else installation.authorities.signer(parent)
     crossing.revoke_orphans(installation)
     place = _place(installation, plan, above.id)
+    approval.must(installation, caller, "make a CA", plan.line, **plan.told(), profile=profile, beneath=above.name)
     wish = Wish(lifetime=plan.lifetime, subject=plan.subject, path_length=0, limits=plan.limits, authority=above.name)
     key = installation.keys.create(place.key_label, plan.key_type)
     try:
@@ -110,6 +112,8 @@ def import_authority(
         raise Conflict(f"the key of this CA is here already, as {twin.name}", code="authority-exists")
     parent = _parent_of(installation, certificate)
     place = _place(installation, plan, parent.id if parent else None)
+    sha = encoding.fingerprint(certificate.public_bytes(Encoding.DER))
+    approval.must(installation, caller, "take over a CA", plan.line, **plan.told(), certificate_sha256=sha)
     installation.keys.put(place.key_label, key)
     return _record(installation, caller, plan, place, certificate.public_bytes(Encoding.DER))
 
@@ -119,10 +123,19 @@ def place_of(installation: Installation, plan: Plan) -> Place:
     return _place(installation, plan, None)
 
 
-def transition(installation: Installation, caller: Caller, name: str, to: State) -> Authority:
-    """Move an authority to another state. Activating one generation taints the one that was active before it."""
+def transition(
+    installation: Installation, caller: Caller, name: str, to: State, *, before: Callable[[], None] | None = None
+) -> Authority:
+    """Move an authority to another state. Activating one generation taints the one that was active before it.
+
+    `before` is what has to be done just before it, once it is allowed.
+    """
     caller.must(Operation.MANAGE_AUTHORITIES)
     target = installation.authorities.get(name)
+    check_transition(target, to)
+    approval.must(installation, caller, "move a CA to another state", target.name, to=to.value, is_now=target.state)
+    if before is not None:
+        before()
     line = select(Authority).where(col(Authority.line) == target.line).with_for_update()
 
     def unit(tx: Transaction) -> None:

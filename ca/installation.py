@@ -3,12 +3,21 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import timedelta
 
 from ca.authority import Authorities
 from ca.keys import KeyStore
 from ca.ledger.log import Ledger
 from ca.profiles.collection import Profiles
 from ca.store import Store
+
+
+@dataclass(frozen=True, slots=True)
+class ApprovalPolicy:
+    """Whether what changes the CAs takes two persons (`ca/approval.py`), and how long what one asked for waits."""
+
+    two_persons: bool = False
+    lifetime: timedelta = timedelta(hours=24)
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,3 +29,4 @@ class Installation:
     profiles: Profiles
     authorities: Authorities
     ledger: Ledger
+    approval: ApprovalPolicy = ApprovalPolicy()

@@ -14,7 +14,7 @@ from typing import Any
 from sqlalchemy import delete, insert, or_, select, update
 from sqlmodel import col
 
-from ca import certificates, clock, crl
+from ca import approval, certificates, clock, crl
 from ca.access import Caller, Operation
 from ca.certificates import Query, Stored
 from ca.errors import BadRequest, Conflict, Forbidden
@@ -117,6 +117,7 @@ def must_be_allowed(installation: Installation, caller: Caller, stored: Stored) 
     """`Forbidden` unless the caller may revoke this certificate: any, its own, or one that it asked for."""
     if stored.serial in installation.authorities.serials():
         caller.must(Operation.MANAGE_AUTHORITIES)
+        approval.must(installation, caller, "revoke the certificate of a CA", stored.serial)
     elif not caller.may(Operation.REVOKE_ANY):
         caller.must(Operation.REVOKE_OWN)
         if stored.serial != caller.certificate and stored.requested_by != caller.identity:

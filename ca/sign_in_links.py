@@ -15,7 +15,7 @@ from datetime import timedelta
 from sqlalchemy import insert, select, update
 from sqlmodel import col
 
-from ca import clock
+from ca import approval, clock
 from ca.access import GRANTABLE_ROLES, Caller, Operation, Role
 from ca.errors import BadRequest, Forbidden, Unauthenticated
 from ca.installation import Installation
@@ -34,6 +34,8 @@ def make_link(
 ) -> tuple[SignInLink, Secret]:
     """Make a link for oneself; who may manage tokens makes one for another `role` or `name`, too. Shown once."""
     row, secret = _link(caller, role or caller.role, lifetime, name), secrets.token_urlsafe(32)
+    if row.role == Role.ADMIN and row.identity != caller.identity:
+        approval.must(installation, caller, "make a link that signs an admin in", row.identity)
     row.secret_sha256 = hash_of(secret)
 
     def unit(tx: Transaction) -> None:

@@ -21,7 +21,7 @@ from types import MappingProxyType
 from sqlalchemy import insert, select, update
 from sqlmodel import col
 
-from ca import clock
+from ca import approval, clock
 from ca.access import GRANTABLE_ROLES, Caller, Operation, Role
 from ca.errors import BadRequest, Conflict, NotFound, Unauthenticated
 from ca.installation import Installation
@@ -54,6 +54,9 @@ def create_token(installation: Installation, caller: Caller, grant: Grant) -> tu
     """Make a token. The secret is returned here and nowhere else, ever."""
     caller.must(Operation.MANAGE_TOKENS)
     _check(installation, grant)
+    if grant.role is Role.ADMIN:  # who could make one alone would be the second person, too
+        seconds = int(grant.lifetime.total_seconds())
+        approval.must(installation, caller, "make an admin's token", grant.name, seconds=seconds)
     identity, secret = secrets.token_hex(6), secrets.token_urlsafe(32)
     now = clock.timestamp()
     row = ApiToken(

@@ -18,7 +18,7 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from sqlalchemy import delete, select
 from sqlmodel import col
 
-from ca import certificates, clock, crl, revocation
+from ca import approval, certificates, clock, crl, revocation
 from ca.access import Caller, Operation
 from ca.authority import KEYLESS
 from ca.errors import BadRequest, Conflict, Forbidden, NotFound
@@ -149,6 +149,8 @@ def _must_not_be_a_ca_of_ours(
         is_ca = True
     if is_ca:
         caller.must(Operation.MANAGE_AUTHORITIES)
+        sha = fingerprint(certificate.public_bytes(Encoding.DER))
+        approval.must(installation, caller, "revoke the certificate of a CA", sha)
 
 
 def _is_known(installation: Installation, certificate: x509.Certificate, signer: Authority) -> bool:

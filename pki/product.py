@@ -18,7 +18,7 @@ from ca.authority import Authorities, PublicUrls
 from ca.completeness import Rounds
 from ca.crl import CrlPolicy, CrlPublisher
 from ca.errors import KeyUnavailable, Misconfigured
-from ca.installation import Installation
+from ca.installation import ApprovalPolicy, Installation
 from ca.keys import KeyStore
 from ca.ledger.log import Ledger
 from ca.ocsp.responder import OcspPolicy, Responder
@@ -89,6 +89,7 @@ class Product(AbstractContextManager["Product"]):
                 profiles=Profiles(state / "profiles", settings.variables, shipped=data("config") / "profiles"),
                 authorities=Authorities(store, keys, PublicUrls(settings.installation.public_url)),
                 ledger=ledger(store, keys),
+                approval=ApprovalPolicy(settings.approval.two_persons, settings.approval.lifetime),
             )
             metrics = Metrics()
             ocsp = OcspPolicy(settings.ocsp.lifetime, settings.ocsp.refresh, settings.ocsp.backdate)

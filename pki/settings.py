@@ -90,6 +90,13 @@ class ListenSettings(_Table):
     finish: Duration = Field(default=timedelta(seconds=5), ge=timedelta(seconds=1), le=timedelta(minutes=10))
 
 
+class ApprovalSettings(_Table):
+    """Whether what changes the CAs takes two persons, and how long what one asked for waits."""
+
+    two_persons: bool = False
+    lifetime: Duration = Field(default=timedelta(hours=24), ge=timedelta(minutes=1), le=timedelta(days=30))
+
+
 class LimitSettings(_Table):
     """What a caller may send, and how fast."""
 
@@ -158,6 +165,7 @@ class Settings(BaseSettings):
     listen: ListenSettings = ListenSettings()
     crl: CrlSettings = CrlSettings()
     ocsp: OcspSettings = OcspSettings()
+    approval: ApprovalSettings = ApprovalSettings()
     limits: LimitSettings = LimitSettings()
     identity: IdentitySettings = IdentitySettings()
     inventory: InventorySettings = InventorySettings()

@@ -11,7 +11,7 @@ from typing import Any
 
 from cryptography import x509
 
-from ca import certificates, hierarchy, recording, signing
+from ca import approval, certificates, hierarchy, recording, signing
 from ca.access import Caller, Operation
 from ca.authority import Issuer, State
 from ca.ceremony import asking
@@ -47,6 +47,7 @@ def accept(
     if row.outcome is not None:
         raise Conflict(f"{row.name} has ended already", code="ceremony-ended")
     transcript = _transcript(answer)
+    approval.must(installation, caller, "take in what an offline CA has signed", row.name, answer_sha256=digest(data))
     der = _certificate(installation, row, answer, asked, issuer, signed)
     real = None if der is None else (*_place(installation, row, der, state), der)
 

@@ -14,7 +14,7 @@ from cryptography import x509
 from sqlalchemy import delete, update
 from sqlmodel import col
 
-from ca import crl, listdraft, signing
+from ca import approval, crl, listdraft, signing
 from ca.access import Caller, Operation
 from ca.authority import KEYLESS, OFFLINE, Issuer, State
 from ca.ceremony.asking import LIST_BACKDATE, LIST_LIFETIME
@@ -39,6 +39,7 @@ def export(installation: Installation, caller: Caller, name: str, passphrase: Se
     row = _authority(installation, caller, name)
     if row.key_label == OFFLINE:
         raise Conflict(f"the key of {row.name} is offline already", code="key-offline")
+    approval.must(installation, caller, "have the key of a CA leave", row.name, spends=False)
     if len(passphrase.reveal()) < SHORTEST_PASSPHRASE:
         raise BadRequest(f"a passphrase has at least {SHORTEST_PASSPHRASE} characters", code="short-passphrase")
     try:
@@ -71,6 +72,7 @@ def leave(
     _opened(row, pem, passphrase)
     if row.key_label == OFFLINE:
         return row
+    approval.must(installation, caller, "have the key of a CA leave", row.name)
     _publish_long(installation, installation.authorities.issuer(row.name), list_lifetime)
     # First the key, then the row: after a crash in between the row names a key that is not there, and this is repeated.
     installation.keys.destroy(row.key_label)
@@ -92,8 +94,10 @@ def come_back(installation: Installation, caller: Caller, name: str, pem: bytes,
         raise Conflict(f"the key of {row.name} is here", code="key-online")
     if not isinstance(installation.keys, KeyImport):
         raise BadRequest("this key store makes its own keys and takes none in", code="key-import-unsupported")
+    key = _opened(row, pem, passphrase)
+    approval.must(installation, caller, "take the key of a CA in", row.name)
     label = f"{row.name}-{secrets.token_hex(4)}"
-    installation.keys.put(label, _opened(row, pem, passphrase))
+    installation.keys.put(label, key)
 
     def unit(tx: Transaction) -> None:
         _relabel(tx, row, label)

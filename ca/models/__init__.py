@@ -3,6 +3,7 @@
 Nothing secret is stored here: private keys live in a `KeyStore`, tokens and sessions as hashes.
 """
 
+from ca.models.approving import Approval
 from ca.models.ceremonies import Ceremony
 from ca.models.issuing import (
     Answer,
@@ -31,6 +32,7 @@ from ca.models.signing_in import BrowserSession, SignInLink
 __all__ = [
     "Answer",
     "ApiToken",
+    "Approval",
     "Authority",
     "AuthorityRequest",
     "BlockedKey",

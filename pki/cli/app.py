@@ -12,6 +12,7 @@ from pki.cli import (
     alarm,
     anchor,
     answer,
+    approval,
     backup,
     bundle,
     bundle_follow,
@@ -87,6 +88,7 @@ cert.app.command("hold")(cert_revoking.hold)
 cert.app.command("release")(cert_revoking.release)
 app.add_typer(ca.app, name="ca", rich_help_panel=CA)
 app.add_typer(ceremony.app, name="ceremony", rich_help_panel=CA)
+app.add_typer(approval.app, name="approval", rich_help_panel=CA)
 app.add_typer(rotation.app, name="rotation", rich_help_panel=CA)
 app.add_typer(profile.app, name="profile", rich_help_panel=CA)
 app.add_typer(cert.app, name="cert", rich_help_panel=CA)

@@ -21,6 +21,7 @@ from pki.web import publications as fetched_publications
 from pki.web.api import (
     alarms,
     answers,
+    approvals,
     authorities,
     authority_requests,
     backups,
@@ -79,6 +80,7 @@ NOUNS = (
         proofs,
         keys,
         backups,
+        approvals,
         ceremonies,
         doctor,
     ),

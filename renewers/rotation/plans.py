@@ -50,6 +50,12 @@ class RotationPlan:
     activate_at: int | None = None
     """Not before then, though everything is proved: for those who fetch bundles and whom nobody told us of."""
 
+    def told(self) -> dict[str, Any]:
+        """What decides what will be done, in words; the reason is for the ledger."""
+        values = {each.name: getattr(self, each.name) for each in fields(self) if each.name not in ("line", "reason")}
+        subject = None if self.subject is None else self.subject.rfc4514_string()
+        return values | {"subject": subject, "key_type": None if self.key_type is None else str(self.key_type)}
+
 
 @dataclass(frozen=True, slots=True)
 class Policy:

@@ -15,7 +15,7 @@ from typing import Any
 from sqlalchemy import insert, select
 from sqlmodel import col
 
-from ca import clock
+from ca import approval, clock
 from ca.access import Caller, Operation
 from ca.authority import State
 from ca.errors import CertwrightError, Conflict, PolicyRefusal, Reason
@@ -100,6 +100,7 @@ def start(lifecycle: Lifecycle, caller: Caller, wanted: RotationPlan) -> int:
     old, draft = _draft(lifecycle, wanted)
     if objections := [*plans.objections(wanted), *_objections(lifecycle, draft, old)]:
         raise PolicyRefusal(objections)
+    approval.must(lifecycle.installation, caller, "rotate a CA", draft.line, **wanted.told())
     lines = sorted({row.line for row in old})
     row = {
         "line": draft.line,

@@ -14,7 +14,7 @@ from sqlalchemy import select
 from sqlalchemy.dialects.postgresql import insert  # its ON CONFLICT is SQLite's too
 from sqlmodel import col
 
-from ca import clock
+from ca import approval, clock
 from ca.access import Caller, Operation
 from ca.authority import State
 from ca.errors import BadRequest, Conflict
@@ -61,6 +61,7 @@ def resume(lifecycle: Lifecycle, caller: Caller, rotation_id: int, reason: str) 
 def hurry(lifecycle: Lifecycle, caller: Caller, rotation_id: int, reason: str) -> None:
     """Look again now, and do not wait for a time that was only named to be kind. Gates stay what they are."""
     text = _allowed(caller, reason)
+    _second(lifecycle, caller, "hurry a rotation", rotation_id)
 
     def act(tx: Transaction, rotation: Underway) -> None:
         underway.say(tx, rotation, "hurried", caller.identity, {"reason": text}, **rotation.finding(at_once=True))
@@ -76,6 +77,7 @@ def override(lifecycle: Lifecycle, caller: Caller, rotation_id: int, gate: str, 
         raise BadRequest(f"{one_line(gate, 40)!r} is no gate", code="bad-gate", hint=f"there are {', '.join(GATES)}")
     if not about or about != subject:
         raise BadRequest("an override names a consumer, a serial number, a place, or all", code="bad-override")
+    _second(lifecycle, caller, "pass a gate of a rotation", rotation_id, gate=gate, about=about)
 
     def act(tx: Transaction, rotation: Underway) -> None:
         if ORDER.index(rotation.stage) > ORDER.index(Stage(gate)):
@@ -95,6 +97,7 @@ def abort(lifecycle: Lifecycle, caller: Caller, rotation_id: int, reason: str) -
     `Conflict` from distrust on, and on the way back.
     """
     text = _allowed(caller, reason)
+    _second(lifecycle, caller, "turn a rotation back", rotation_id)
 
     def act(tx: Transaction, rotation: Underway) -> None:
         _refuse_late(tx, rotation)
@@ -115,6 +118,10 @@ def abort(lifecycle: Lifecycle, caller: Caller, rotation_id: int, reason: str) -
 def _allowed(caller: Caller, reason: str) -> str:
     caller.must(Operation.MANAGE_AUTHORITIES)
     return written(reason)
+
+
+def _second(lifecycle: Lifecycle, caller: Caller, act: str, rotation_id: int, **details: Any) -> None:
+    approval.must(lifecycle.installation, caller, act, str(rotation_id), **details)
 
 
 def _steer(lifecycle: Lifecycle, rotation_id: int, act: Callable[[Transaction, Underway], None]) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from cryptography import x509
 
-from ca import clock, crl, hierarchy, revocation
+from ca import clock, crl, hierarchy, listdraft, revocation
 from ca.authority import State
 from ca.crl import COMPLETE, CrlPolicy, CrlPublisher
 from ca.errors import KeyUnavailable, NotFound
@@ -198,14 +198,14 @@ def test_a_revocation_during_a_build_is_on_the_next_list(
     first = rig.issue(installation)
     second = issue_in(installation, shard_of(first))
     pending = [second]
-    sign = crl._signed
+    write = listdraft._to_be_signed
 
-    def revoke_meanwhile(issuer: Any, shard: int, *rest: Any) -> bytes:
+    def revoke_meanwhile(issuer: Any, shard: int, *rest: Any, **more: Any) -> bytes:
         if pending and (shard == COMPLETE) == (building == "complete"):
             revoke(installation, pending.pop())
-        return sign(issuer, shard, *rest)
+        return write(issuer, shard, *rest, **more)
 
-    monkeypatch.setattr(crl, "_signed", revoke_meanwhile)
+    monkeypatch.setattr(listdraft, "_to_be_signed", revoke_meanwhile)
     revoke(installation, first)
     publish(installation)
     assert pending == []

@@ -14,7 +14,7 @@ import pytest
 from cryptography import x509
 from sqlalchemy import text, update
 
-from ca import clock, crl, delta, hierarchy, listing, revocation
+from ca import clock, crl, delta, hierarchy, listdraft, listing, revocation
 from ca.authority import State
 from ca.crl import COMPLETE, CrlPolicy, CrlPublisher
 from ca.errors import KeyUnavailable
@@ -153,12 +153,12 @@ def test_what_is_revoked_during_a_build_is_on_the_next(
     pending = [rig.issue(installation) for _ in range(2)]
     first = revoke(installation, rig.issue(installation))
     revoked = {first}
-    sign, sign_delta = crl._signed, delta._signed
+    write, sign_delta = listdraft._to_be_signed, delta._signed
 
-    def complete(issuer: Any, shard: int, *rest: Any) -> bytes:
+    def complete(issuer: Any, shard: int, *rest: Any, **more: Any) -> bytes:
         if shard == COMPLETE and pending:
             revoked.add(revoke(installation, pending.pop()))
-        return sign(issuer, shard, *rest)
+        return write(issuer, shard, *rest, **more)
 
     def newest(*rest: Any) -> bytes:
         if pending:
@@ -166,7 +166,7 @@ def test_what_is_revoked_during_a_build_is_on_the_next(
         return sign_delta(*rest)
 
     with monkeypatch.context() as patch:
-        patch.setattr(crl, "_signed", complete)
+        patch.setattr(listdraft, "_to_be_signed", complete)
         publish(installation)
     assert listed(installation) == {first}
     with monkeypatch.context() as patch:
@@ -271,18 +271,18 @@ def test_a_complete_list_gives_way_to_a_delta(installation: Installation, monkey
     """One that was built before a delta took its number is dropped and built again."""
     publish_deltas(installation)
     revoke(installation, rig.issue(installation))
-    sign = crl._signed
+    write = listdraft._to_be_signed
 
-    def delta_meanwhile(issuer: Any, shard: int, *rest: Any) -> bytes:
+    def delta_meanwhile(issuer: Any, shard: int, *rest: Any, **more: Any) -> bytes:
         if shard == COMPLETE:
             publish_deltas(installation)
-        return sign(issuer, shard, *rest)
+        return write(issuer, shard, *rest, **more)
 
     moment = clock.now() + timedelta(minutes=1)
     with clock.pinned(moment):
         before = number_of(load_crl(installation))
         with monkeypatch.context() as patch:
-            patch.setattr(crl, "_signed", delta_meanwhile)
+            patch.setattr(listdraft, "_to_be_signed", delta_meanwhile)
             made = publish(installation)
         assert COMPLETE not in {one.shard for one in made}
         assert number_of(load_crl(installation)) == before

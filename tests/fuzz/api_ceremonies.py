@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import random
+from contextlib import suppress
+from dataclasses import replace
 from typing import Any
 
-from ca import hierarchy
+from ca import approval, hierarchy
+from ca.access import Caller, Role
 from ca.authority import OFFLINE
 from ca.ceremony import asking, leaving, offline
 from ca.ceremony.documents import read_request
+from ca.errors import Forbidden
 from ca.founding import Plan
+from ca.installation import ApprovalPolicy
 from ca.keys.algorithms import KeyType
 from ca.secret import Secret
 from ca.x509.bundle import read_private_key
@@ -20,6 +25,7 @@ from tests.fuzz.api_choosing import Choosing
 WORDS = "the words of the campaign's safe"
 ODD_WORDS = ("", "short", "other words that are long", "\x00" * 12, "x" * 3000)
 KEY = "/key/"
+STRANGER = Caller("token:stranger", Role.ADMIN)
 
 
 class Ceremonies:
@@ -34,6 +40,8 @@ class Ceremonies:
 
     def place(self, operation: str) -> str:
         """A value for a place in a path: a CA, or a ceremony."""
+        if "/approvals" in operation:
+            return str(self._one([self._waiting()], ["0", "-1", "x", str(1 << 63), "999999"]))
         if KEY in operation:
             name = self._offline() if operation.endswith("return") else self._online()
         elif operation.startswith("GET"):
@@ -54,6 +62,8 @@ class Ceremonies:
                 return {"key": key, "passphrase": words, "list_lifetime": self._one(["400d"], ["", "0d", "9999999d"])}
             case "POST /authorities/{name}/key/return":
                 return {"key": key, "passphrase": words}
+            case "POST /approvals/{number}/grant" | "POST /approvals/{number}/refuse":
+                return {}
             case "POST /ceremonies":
                 return self._wanted()
             case "POST /ceremonies/{name}/answer":
@@ -100,6 +110,17 @@ class Ceremonies:
         name = self._online()
         leaving.leave(self._installation, rig.ADMIN, name, self._keys[name].encode(), Secret(WORDS))
         return name
+
+    def _waiting(self) -> int:
+        """What somebody else wants to do, for which another installation of the same tables would want two persons."""
+        found = approval.listing(self._installation, rig.ADMIN)
+        waiting = [one.id for one in found if one.state == "waits"]
+        if not waiting:
+            two = replace(self._installation, approval=ApprovalPolicy(two_persons=True))
+            with suppress(Forbidden):
+                approval.must(two, STRANGER, "make a root", f"line-{len(found)}", number=self._chance.random())
+            waiting = [approval.listing(self._installation, rig.ADMIN)[0].id]
+        return waiting[0]
 
     def _known(self, *, is_offline: bool) -> list[str]:
         busy = {one.authority for one in asking.listing(self._installation) if one.state == "waits"}

@@ -997,6 +997,8 @@ BODIES = {
     f"POST {API}/authorities/issuing/state": {"state": "active"},
     f"POST {API}/authority-requests": {"line": "factory", "subject": "CN=Factory"},
     f"POST {API}/authority-requests/issuing/chain": {"certificates": "x"},
+    f"POST {API}/approvals/5/grant": {},
+    f"POST {API}/approvals/5/refuse": {},
     f"POST {API}/ceremonies": {"authority": "root"},
     f"POST {API}/ceremonies/issuing/answer": {"answer": "x"},
     f"POST {API}/authorities/issuing/key/export": {"passphrase": "x"},
@@ -1059,7 +1061,7 @@ def test_the_bodies_below_are_all_there_are(described: dict[str, Any]) -> None:
         for method, path, operation in operations(described)
         if "requestBody" in operation and path != SIGNED
     }
-    names = {"1a": "serial", "issuing": "name", "thing": "identity", "7": "rotation", "9": "replacement"}
+    names = {"1a": "serial", "issuing": "name", "thing": "identity", "7": "rotation", "9": "replacement", "5": "number"}
     names |= {"partner": "trust_domain", "lost@example.org": "address"}
     places = re.compile(f"/({'|'.join(names)})(?=/|$)")
     assert {places.sub(lambda m: f"/{{{names[m[1]]}}}", text) for text in BODIES} == found

@@ -10,7 +10,8 @@ import base64
 import json
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from functools import lru_cache
 from pathlib import Path
@@ -23,12 +24,14 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.serialization import Encoding
 
-from ca import access, clock, external, hierarchy, holding, revocation, sessions, signing
+from ca import access, approval, clock, external, hierarchy, holding, revocation, sessions, signing
 from ca.access import Caller, Operation, Role
 from ca.authority import OFFLINE
 from ca.ceremony import asking, leaving, offline
 from ca.ceremony.documents import read_request
+from ca.errors import Forbidden
 from ca.founding import Plan, self_signed
+from ca.installation import ApprovalPolicy
 from ca.issuance import Issued
 from ca.keys.algorithms import KeyType
 from ca.secret import Secret
@@ -610,6 +613,19 @@ def _asking_offline(world: World, stand: Stand) -> tuple[str, Any]:
     return f"{API}/ceremonies", {"authority": _safe(world, is_offline=True)}
 
 
+def of_approval(tail: str = "") -> Callable[[World, Stand], tuple[str, Any]]:
+    """Something that somebody else wants to do, where it takes two."""
+
+    def ask(world: World, stand: Stand) -> tuple[str, Any]:
+        two = replace(world.installation, approval=ApprovalPolicy(two_persons=True))
+        with suppress(Forbidden):
+            approval.must(two, Caller("token:stranger", Role.ADMIN), "make a root", _fresh_line("wanted"))
+        made = approval.listing(two, rig.ADMIN)[0]
+        return f"{API}/approvals/{made.id}{tail}", {} if tail else None
+
+    return ask
+
+
 def of_ceremony(tail: str = "") -> Callable[[World, Stand], tuple[str, Any]]:
     """Something that was just asked of an offline CA."""
 
@@ -710,6 +726,10 @@ DOORS = {
     "ask an offline CA": Door("POST /ceremonies", _asking_offline, ADMINS, 201),
     "show a ceremony": Door("GET /ceremonies/{name}", of_ceremony(), KNOWN),
     "take its answer in": Door("POST /ceremonies/{name}/answer", _answered_offline, ADMINS),
+    "list approvals": Door("GET /approvals", at(f"{API}/approvals"), KNOWN),
+    "show an approval": Door("GET /approvals/{number}", of_approval(), KNOWN),
+    "grant an approval": Door("POST /approvals/{number}/grant", of_approval("/grant"), ADMINS),
+    "refuse an approval": Door("POST /approvals/{number}/refuse", of_approval("/refuse"), ADMINS),
     "give a ceremony up": Door("DELETE /ceremonies/{name}", of_ceremony(), ADMINS),
     "list profiles": Door("GET /profiles", at(f"{API}/profiles"), READERS | ISSUERS),
     "show a profile": Door("GET /profiles/{name}", at(f"{API}/profiles/mesh"), READERS | ISSUERS),

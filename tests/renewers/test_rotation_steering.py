@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 from cryptography import x509
 from cryptography.x509.oid import NameOID
 
-from ca import clock
+from ca import approval, clock
+from ca.access import Caller, Role
 from ca.errors import BadRequest, Conflict, Forbidden, NotFound, PolicyRefusal
+from ca.installation import ApprovalPolicy
 from ca.keys.algorithms import KeyType
 from renewers.models import RotationStep, Work
 from renewers.rotation import impact, showing, starting, steering
@@ -239,3 +243,35 @@ def test_a_policy_is_kept_as_it_was_asked_for() -> None:
     assert Policy.decode(policy.encode()) == policy
     hurried = policy_of(RotationPlan("issuing", WHY, is_compromise=True, activate_at=1))
     assert (hurried.patience, hurried.revokes, hurried.activate_at) == (3600, True, None)
+
+
+def test_where_it_takes_two_persons_a_rotation_does_too(world: Rotating) -> None:
+    """Starting, hurrying, passing a gate and turning back; what follows from a start that was granted goes on alone."""
+    two = dataclasses.replace(world.installation, approval=ApprovalPolicy(two_persons=True))
+    lifecycle = dataclasses.replace(world.lifecycle, installation=two)
+    ada, grace = Caller("token:ada", Role.ADMIN), Caller("token:grace", Role.ADMIN)
+    plan = RotationPlan("issuing", WHY)
+
+    def granted(do: Callable[[], Any]) -> Any:
+        with pytest.raises(Forbidden) as caught:
+            do()
+        assert caught.value.code == "approval-needed"
+        approval.decide(two, grace, approval.listing(two, ada)[0].id, is_granted=True)
+        return do()
+
+    with pytest.raises(Forbidden):
+        starting.start(lifecycle, ada, dataclasses.replace(plan, is_compromise=True))
+    world.lifecycle = lifecycle
+    rotation = granted(lambda: starting.start(lifecycle, ada, plan))
+    world.parties["broker"].obeys = False
+    world.until(rotation, "prove")
+    steering.pause(lifecycle, ada, rotation, WHY)
+    steering.resume(lifecycle, ada, rotation, WHY)
+    granted(lambda: steering.hurry(lifecycle, ada, rotation, WHY))
+    granted(lambda: steering.override(lifecycle, ada, rotation, "prove", "broker", "it is switched off for good"))
+    granted(lambda: steering.abort(lifecycle, ada, rotation, WHY))
+    world.until(rotation, "done")
+    assert world.row(rotation).is_reverting
+    said = [one.act for one in approval.listing(two, ada) if one.state == "used"]
+    acts = ["turn a rotation back", "pass a gate of a rotation", "hurry a rotation", "rotate a CA"]
+    assert said == acts, "the steps themselves were asked for"

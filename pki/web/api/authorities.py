@@ -93,10 +93,13 @@ def change_state(product: ProductDep, caller: CallerDep, name: str, body: StateR
         raise BadRequest(f"{body.state!r} is not a state", code="bad-state", hint=", ".join(State)) from None
     caller.must(Operation.MANAGE_AUTHORITIES)
     row = product.installation.authorities.get(name)
-    if state is State.RETIRED and row.state in (State.TAINTED, State.DISTRUSTED):
-        with suppress(KeyUnavailable):
-            lastlist.publish_last(product.installation, row.name)
-    return _view(product, hierarchy.transition(product.installation, caller, row.name, state))
+
+    def say_last() -> None:
+        if state is State.RETIRED and row.state in (State.TAINTED, State.DISTRUSTED):
+            with suppress(KeyUnavailable):
+                lastlist.publish_last(product.installation, row.name)
+
+    return _view(product, hierarchy.transition(product.installation, caller, row.name, state, before=say_last))
 
 
 @router.get("/{name}/crls", summary="How fresh the CRLs of an authority are")
