@@ -1,19 +1,23 @@
-"""Cross-certificates: a root certifies the key of the one that follows it, for those who trust only the old root.
+"""Cross-certificates: a root certifies the key of another one, for those who trust only the first.
 
-A cross-certificate is made through the one door, before the new root's row exists and its key is blocked as our own,
-and is recorded in the transaction that makes the root real. A crash in between leaves a CA certificate whose key is no
-authority's: it is nobody's, and `revoke_orphans` takes it back. Which chains they stand in: `Authorities.chain`.
+A rotation makes one through the one door before the new root's row exists and its key is blocked as our own, and
+records it in the transaction that makes the root real; for a root that exists it is made when somebody asks for it. A
+crash in between leaves a CA certificate that is nobody's, and `revoke_orphans` takes it back. Which chains they stand
+in: `Authorities.chain`.
 """
 
 from __future__ import annotations
 
-from sqlalchemy import insert, select
+from datetime import timedelta
+
+from cryptography import x509
+from sqlalchemy import and_, insert, or_, select
 from sqlmodel import col
 
-from ca import clock, revocation
-from ca.access import Caller, Role
-from ca.authority import Issuer
-from ca.enrolment import Wish, authorise_authority
+from ca import approval, clock, revocation
+from ca.access import Caller, Operation, Role
+from ca.authority import TRUSTED, Issuer
+from ca.enrolment import CROSS_PROFILE, Wish, authorise_authority
 from ca.errors import BadRequest, Conflict
 from ca.founding import Plan
 from ca.installation import Installation
@@ -24,10 +28,11 @@ from ca.models import Authority, Certificate, CrossCertificate, Revocation
 from ca.recording import CARRIED
 from ca.store import Store, Transaction
 from ca.x509.certificate import fingerprint
+from ca.x509.constraints import Limits, limits_of
 from ca.x509.request import make_request, read_request
 from ca.x509.revocation_list import RevocationReason
 
-PROFILE = "cross-ca"
+PROFILE = CROSS_PROFILE
 PATH_LENGTH = 1
 """One CA beneath the new root: as many as `certwright ca create` makes (RFC 5280 section 4.2.1.9)."""
 SYSTEM = Caller("system:founding", Role.ADMIN)
@@ -54,9 +59,59 @@ def certify(installation: Installation, caller: Caller, by: Issuer, key: Private
     """Make the cross-certificate of a root that is about to be: its subject, its key, no longer a life than its own."""
     longest = installation.profiles[PROFILE].config.longest
     lifetime = min(longest, plan.lifetime) if plan.lifetime is not None else None
-    wish = Wish(lifetime=lifetime, subject=plan.subject, path_length=PATH_LENGTH, authority=by.name)
-    request = read_request(make_request(key, plan.subject))
+    return _issue(installation, caller, by, key, plan.subject, lifetime, plan.limits)
+
+
+def cross_sign(installation: Installation, caller: Caller, name: str, by_name: str) -> CrossCertificate:
+    """Have a root that exists certified by another one of ours, for those who trust only that.
+
+    It lives as long as both do, at most. `Conflict` while there is one by the same root that is good and not revoked.
+    """
+    caller.must(Operation.MANAGE_AUTHORITIES)
+    by, row = find_root(installation, by_name), installation.authorities.get(name)
+    if row.parent_id is not None:
+        raise BadRequest(f"{row.name} is no root, and its own chain leads to one", code="not-a-root")
+    if row.id == by.id or row.state not in TRUSTED:
+        raise BadRequest(f"{by.name} does not certify {row.name}, which is {row.state}", code="bad-cross-certificate")
+    _refuse_second(installation, row, by)
+    approval.must(installation, caller, "cross-certify a root", row.name, by=by.name)
+    revoke_orphans(installation)
+    own = installation.authorities.issuer(row.name)
+    left = timedelta(seconds=row.not_after - clock.timestamp())
+    lifetime = min(installation.profiles[PROFILE].config.longest, left)
+    issued = _issue(installation, caller, by, own.key, own.certificate.subject, lifetime, limits_of(own.certificate))
+    installation.store.write(lambda tx: record(tx, own.id, row.name, by, issued, caller))
+    installation.authorities.forget()
+    return next(cross for cross in crosses(installation.store) if cross.serial == issued.serial)
+
+
+def _issue(
+    installation: Installation,
+    caller: Caller,
+    by: Issuer,
+    key: PrivateKey,
+    subject: x509.Name,
+    lifetime: timedelta | None,
+    limits: Limits | None,
+) -> Issued:
+    """Through the one door. The root's name constraints go along: nobody looks at its own certificate on this way."""
+    wish = Wish(lifetime=lifetime, subject=subject, path_length=PATH_LENGTH, limits=limits, authority=by.name)
+    request = read_request(make_request(key, subject))
     return issue(authorise_authority(installation, caller, PROFILE, request, wish), installation)
+
+
+def _refuse_second(installation: Installation, row: Authority, by: Issuer) -> None:
+    good = (
+        select(col(CrossCertificate.serial))
+        .outerjoin(Revocation, col(Revocation.serial) == col(CrossCertificate.serial))
+        .where(col(CrossCertificate.authority_id) == row.id, col(CrossCertificate.issuer_id) == by.id)
+        .where(col(Revocation.serial).is_(None), col(CrossCertificate.not_after) > clock.timestamp())
+    )
+    with installation.store.read() as connection:
+        found = connection.execute(good).scalar()
+    if found is not None:
+        hint = f"certwright cert revoke {found} --reason superseded, if it is to be followed by another"
+        raise Conflict(f"{by.name} certifies {row.name} already", code="authority-exists", hint=hint)
 
 
 def record(tx: Transaction, authority_id: int, root: str, by: Issuer, cross: Issued, caller: Caller) -> None:
@@ -90,13 +145,19 @@ def revoke_orphans(installation: Installation, *, older_than: int = ORPHANED_AFT
     """
     named = {profile.name for profile in installation.profiles if profile.config.kind == "authority"}
     now = clock.timestamp()
+    unowned = col(Certificate.spki_sha256).not_in(select(col(Authority.spki_sha256)))
+    lost = and_(
+        col(Certificate.profile) == PROFILE,
+        col(Certificate.serial).not_in(select(col(CrossCertificate.serial))),
+        col(Certificate.serial).not_in(select(col(Authority.serial))),
+    )
     query = (
         select(col(Certificate.serial))
         .outerjoin(Revocation, col(Revocation.serial) == col(Certificate.serial))
         .where(col(Certificate.profile).in_(sorted(named | {PROFILE, "sub-ca"})))
         .where(col(Certificate.not_after) >= now, col(Certificate.recorded_at) <= now - older_than)
         .where(col(Revocation.serial).is_(None))
-        .where(col(Certificate.spki_sha256).not_in(select(col(Authority.spki_sha256))))
+        .where(or_(unowned, lost))
         .where(col(Certificate.serial).not_in(CARRIED))
         .order_by(col(Certificate.id))
     )

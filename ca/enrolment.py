@@ -29,6 +29,8 @@ from ca.x509.names import Name
 from ca.x509.request import Request
 
 _SEAL = object()
+CROSS_PROFILE = "cross-ca"
+"""The profile by which roots of ours certify each other (`ca/crossing.py`)."""
 OCSP_PROFILE = "ocsp-signer"
 """The profile by which the program's own OCSP signers are made."""
 

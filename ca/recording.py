@@ -17,7 +17,7 @@ from sqlmodel import col
 from ca import certificates, clock, revocation
 from ca.authority import SIGNING, Issuer, State
 from ca.certificates import Stored
-from ca.enrolment import Decision
+from ca.enrolment import CROSS_PROFILE, Decision
 from ca.errors import Conflict, Defect, PolicyRefusal, Reason, Unavailable
 from ca.ledger import log
 from ca.models import Answer, Authority, BlockedKey, Ceremony, Certificate, CertificateName, Intent, Revocation
@@ -33,6 +33,8 @@ _TAKEN = select(col(Certificate.serial)).where(col(Certificate.serial).in_(bindp
 _BLOCKED = select(col(BlockedKey.spki_sha256)).where(
     col(BlockedKey.spki_sha256).in_(bindparam("values", expanding=True))
 )
+_STOLEN = _BLOCKED.where(col(BlockedKey.reason) != "authority")
+"""The keys that a cross-certificate must not carry either."""
 _AUTHORITY = select(col(Authority.id)).where(col(Authority.id).in_(bindparam("values", expanding=True)))
 _NOT_ACTIVE = _AUTHORITY.where(col(Authority.state) != State.ACTIVE)
 _NOT_SIGNING = _AUTHORITY.where(*(col(Authority.state) != state for state in sorted(SIGNING)))
@@ -61,6 +63,8 @@ class Draft:
     profile_sha256: str
     is_chosen: bool
     """Whether the decision named the generation that signs, which then may be one that is still prepared."""
+    is_cross: bool = False
+    """Whether it certifies the key of a CA of ours once more, which for anything else is blocked."""
     answers: tuple[str, bytes] | None = None
     """The idempotency key that it is the answer to, and the digest of what was asked."""
 
@@ -87,6 +91,7 @@ class Draft:
             issuer.name,
             decision.profile.sha256,
             decision.authority == issuer.name and decision.may_choose,
+            decision.profile.name == CROSS_PROFILE and decision.profile.config.kind == "authority",
             None if key is None else (key, decision.digest),
         )
 
@@ -97,7 +102,7 @@ class Draft:
         return tbs
 
     def _guard(self, tx: Transaction) -> None:
-        tx.refuse_if_any(_BLOCKED, self.row["spki_sha256"], _key_is_blocked)
+        tx.refuse_if_any(_STOLEN if self.is_cross else _BLOCKED, self.row["spki_sha256"], _key_is_blocked)
         tx.refuse_if_any(_NOT_SIGNING if self.is_chosen else _NOT_ACTIVE, self.row["authority_id"], _issuer_stopped)
 
     def intend(self) -> Unit[None]:

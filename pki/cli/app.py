@@ -18,6 +18,7 @@ from pki.cli import (
     bundle_follow,
     bundle_streams,
     ca,
+    ca_cross,
     ca_external,
     ca_offline,
     ca_sizes,
@@ -81,6 +82,8 @@ app.command("doctor")(doctor.doctor)
 ca.app.command("rotate")(rotate.rotate)
 for verb in (ca_external.request, ca_external.requests, ca_external.accept, ca_external.withdraw, ca_sizes.sizes):
     ca.app.command()(verb)
+ca.app.command("cross-sign")(ca_cross.cross_sign)
+ca.app.command("crosses")(ca_cross.crosses)
 ca.app.command("take-offline")(ca_offline.take_offline)
 ca.app.command("bring-back")(ca_offline.bring_back)
 cert.app.command("revoke")(cert_revoking.revoke)

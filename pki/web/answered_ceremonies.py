@@ -23,6 +23,18 @@ class CeremonyView(BaseModel):
     document: str | None = Field(description="the file to carry; left out of lists")
 
 
+class CrossCertificateView(BaseModel):
+    """A certificate of one of our roots for the key of another."""
+
+    authority: str
+    by: str
+    serial: str
+    created_at: str
+    not_after: str
+    is_served: bool = Field(description="it stands in the chains of what is beneath the root")
+    certificate: str
+
+
 class KeyFileView(BaseModel):
     """The key of a CA, to be written where it shall be kept."""
 

@@ -32,6 +32,12 @@ class CeremonyAnswer(_In):
     answer: Document
 
 
+class CrossRequest(_In):
+    """The root that is to certify another one."""
+
+    by: Word
+
+
 class KeyExport(_In):
     """The passphrase that the file is encrypted with. Only over the Unix socket or in process."""
 

@@ -9,7 +9,7 @@ import pytest
 from cryptography import x509
 from sqlalchemy import delete, insert, update
 
-from ca import clock, crossing, enrolment, hierarchy, issuance, revocation
+from ca import certificates, clock, crossing, enrolment, hierarchy, issuance, revocation
 from ca.access import Caller, Role
 from ca.authority import State
 from ca.certificates import Query
@@ -18,11 +18,12 @@ from ca.errors import BadRequest, Conflict, Forbidden, NotFound, Unavailable
 from ca.founding import Plan
 from ca.installation import Installation
 from ca.issuance import Issued
-from ca.keys.algorithms import KeyType
+from ca.keys.algorithms import KeyType, spki
 from ca.keys.memory import MemoryKeyStore
 from ca.ledger.reconcile import audit
 from ca.models import Authority, BlockedKey, Certificate, CrossCertificate, Revocation
 from ca.store import Store
+from ca.x509.constraints import limits_of, parse_limits
 from ca.x509.revocation_list import RevocationReason
 from tests import rig
 from tests.ca.world import count, entries, listed, outside, publish, replica, rows
@@ -330,3 +331,62 @@ def test_the_audit_finds_one_that_nobody_made(installation: Installation) -> Non
     with outside(installation.store) as attacker:
         attacker.execute(insert(CrossCertificate).values(**row, not_after=leaf.not_after, created_at=1))
     assert any("cross-certificate" in message for message in findings(installation))
+
+
+def test_a_root_that_exists_is_certified_on_demand(installation: Installation) -> None:
+    """By another one of ours, with its own name constraints, once; whoever trusts that one alone gets to new leaves."""
+    limits = parse_limits(["dns:internal.example", "uri:.mesh.example"], [])
+    wanted = plan("other", "Other Root", key_type=KeyType.P384, lifetime=timedelta(days=900), limits=limits)
+    other = hierarchy.create_root(installation, rig.ADMIN, wanted)
+    assert installation.authorities.chain("other") == ()
+    cross = crossing.cross_sign(installation, rig.ADMIN, "other", "root")
+    assert installation.authorities.chain("other") == (cross.certificate,)
+    made = x509.load_der_x509_certificate(cross.certificate)
+    made.verify_directly_issued_by(x509.load_der_x509_certificate(installation.authorities.get("root").certificate))
+    assert spki(made.public_key()) == spki(x509.load_der_x509_certificate(other.certificate).public_key())
+    assert limits_of(made) == limits
+    assert cross.not_after <= other.not_after
+    with pytest.raises(Conflict, match="already"):
+        crossing.cross_sign(installation, rig.ADMIN, "other", "root")
+    revocation.revoke(installation, rig.ADMIN, cross.serial, RevocationReason.SUPERSEDED)
+    installation.authorities.forget()
+    assert installation.authorities.chain("other") == ()
+    assert crossing.cross_sign(installation, rig.ADMIN, "other", "root").serial != cross.serial
+    assert audit(installation.store, installation.ledger.verifier).is_sound
+
+
+def test_what_is_not_cross_certified(installation: Installation) -> None:
+    """No CA beneath a root, not by itself or by a CA, by nobody without the right; and nothing is left of a try."""
+    other = hierarchy.create_root(installation, rig.ADMIN, plan("other", "Other Root"))
+    before = count(installation.store, Certificate)
+    for caller, name, by, wanted in (
+        (rig.ADMIN, "issuing", "other", BadRequest),
+        (rig.ADMIN, "other", "other", BadRequest),
+        (rig.ADMIN, "other", "issuing", BadRequest),
+        (rig.OPERATOR, "other", "root", Forbidden),
+        (rig.ADMIN, "none", "root", NotFound),
+    ):
+        with pytest.raises(wanted):
+            crossing.cross_sign(installation, caller, name, by)
+    hierarchy.transition(installation, rig.ADMIN, other.name, State.TAINTED)
+    hierarchy.transition(installation, rig.ADMIN, other.name, State.DISTRUSTED)
+    with pytest.raises(BadRequest, match="distrusted"):
+        crossing.cross_sign(installation, rig.ADMIN, other.name, "root")
+    assert count(installation.store, Certificate) == before
+
+
+def test_a_crash_before_its_row_leaves_an_orphan(installation: Installation, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A cross-certificate that nothing names is taken back, although its key is that of a CA."""
+    hierarchy.create_root(installation, rig.ADMIN, plan("other", "Other Root"))
+
+    def die(*_: object) -> None:
+        raise RuntimeError
+
+    with monkeypatch.context() as patch, pytest.raises(RuntimeError):
+        patch.setattr(crossing, "record", die)
+        crossing.cross_sign(installation, rig.ADMIN, "other", "root")
+    (orphan,) = crossing.revoke_orphans(installation, older_than=-1)
+    assert certificates.find(installation.store, orphan).profile == crossing.PROFILE
+    cross = crossing.cross_sign(installation, rig.ADMIN, "other", "root")
+    assert crossing.revoke_orphans(installation, older_than=-1) == []
+    assert cross.serial != orphan

@@ -60,6 +60,7 @@ WEIGHTS = {
     "POST /api/v1/profiles/{name}/lint": 0.3,
     "POST /api/v1/ledger/verify": 0.15,
     "POST /api/v1/authorities/{name}/state": 2.0,
+    "POST /api/v1/authorities/{name}/cross-certificates": 0.2,
     **dict.fromkeys(("POST /api/v1/ceremonies", "POST /api/v1/ceremonies/{name}/answer"), 0.3),
     **{f"POST /api/v1/authorities/{{name}}/key/{verb}": 0.2 for verb in ("export", "leave", "return")},
     "POST /api/v1/renewals/run": 0.5,
@@ -182,6 +183,8 @@ class Campaign:
         if reached in (f"POST {API}/certificates", f"POST {API}/certificates/{{serial}}/renew"):
             self.expected += 1
             self.report.issued_by_profile[content["profile"]] += 1
+        elif reached == f"POST {API}/authorities/{{name}}/cross-certificates":
+            self.expected += 1
         elif reached == f"POST {API}/authorities" and content["parent"] is not None:
             self.expected += 1
             self.report.issued_by_profile["sub-ca"] += 1

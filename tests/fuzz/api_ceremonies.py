@@ -42,6 +42,8 @@ class Ceremonies:
         """A value for a place in a path: a CA, or a ceremony."""
         if "/approvals" in operation:
             return str(self._one([self._waiting()], ["0", "-1", "x", str(1 << 63), "999999"]))
+        if operation.endswith("/cross-certificates"):
+            return str(self._one([self._uncrossed()], ["issuing-1", "root-1", "none", "\x00"]))
         if KEY in operation:
             name = self._offline() if operation.endswith("return") else self._online()
         elif operation.startswith("GET"):
@@ -64,6 +66,8 @@ class Ceremonies:
                 return {"key": key, "passphrase": words}
             case "POST /approvals/{number}/grant" | "POST /approvals/{number}/refuse":
                 return {}
+            case "POST /authorities/{name}/cross-certificates":
+                return {"by": self._one(["root-1"], ["issuing-1", "none", self._name, "\x00"])}
             case "POST /ceremonies":
                 return self._wanted()
             case "POST /ceremonies/{name}/answer":
@@ -102,6 +106,12 @@ class Ceremonies:
         name = hierarchy.create_root(self._installation, rig.ADMIN, plan).name
         self._keys[name] = leaving.export(self._installation, rig.ADMIN, name, Secret(WORDS)).decode()
         return name
+
+    def _uncrossed(self) -> str:
+        """A root of its own, which nobody has certified."""
+        line = "crossed-" + "".join(self._chance.choices("abcdefgh", k=12))
+        plan = Plan(line, rig.common_name(f"Crossed {self._chance.randrange(10**9)}"), KeyType.P256)
+        return hierarchy.create_root(self._installation, rig.ADMIN, plan).name
 
     def _offline(self) -> str:
         """A root whose key has left, and which nothing was asked that waits."""

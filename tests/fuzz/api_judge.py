@@ -39,6 +39,8 @@ NEEDS: Mapping[str, tuple[Op, ...]] = {
     **{f"POST /authorities/{{name}}/key/{verb}": (Op.MANAGE_AUTHORITIES,) for verb in ("export", "leave", "return")},
     **dict.fromkeys(("GET /ceremonies", "GET /ceremonies/{name}"), (Op.READ_AUTHORITIES,)),
     **dict.fromkeys(("POST /ceremonies", "POST /ceremonies/{name}/answer"), (Op.MANAGE_AUTHORITIES,)),
+    "GET /cross-certificates": (Op.READ_AUTHORITIES,),
+    "POST /authorities/{name}/cross-certificates": (Op.MANAGE_AUTHORITIES,),
     **dict.fromkeys(("GET /approvals", "GET /approvals/{number}"), (Op.READ_AUTHORITIES,)),
     **{f"POST /approvals/{{number}}/{verb}": (Op.MANAGE_AUTHORITIES,) for verb in ("grant", "refuse")},
     "DELETE /ceremonies/{name}": (Op.MANAGE_AUTHORITIES,),

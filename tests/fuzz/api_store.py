@@ -13,7 +13,7 @@ from ca.access import Operation as Op
 from ca.access import Role, allowed
 from ca.certificates import Query, Stored, page
 from ca.ledger.reconcile import audit
-from ca.models import ApiToken, Authority, BlockedKey, Ceremony, Intent, LedgerEntry, Revocation
+from ca.models import ApiToken, Authority, BlockedKey, Ceremony, CrossCertificate, Intent, LedgerEntry, Revocation
 from pki.product import Product
 from renewers.models import Renewal
 from tests import rig
@@ -141,8 +141,11 @@ class Remains:
 
     def _sub_ca(self, stored: Stored, certificate: x509.Certificate, asker: Asker) -> Iterator[str]:
         constraints = certificate.extensions.get_extension_for_class(x509.BasicConstraints).value
-        if not constraints.ca or constraints.path_length != 0:
+        is_cross = stored.profile == "cross-ca"
+        if not constraints.ca or constraints.path_length != is_cross:
             yield "it is no issuing CA"
+        if is_cross and stored.serial in {row.serial for row in self._rows(CrossCertificate)}:
+            return
         if stored.der not in {row.certificate for row in self._authorities.values()} or asker.role != "admin":
             yield f"it is a CA that is not in our hierarchy, made for {stored.requested_by}"
 

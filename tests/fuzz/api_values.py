@@ -81,7 +81,7 @@ class Living:
         is_inventory, is_held, operation = noun in NOUNS, noun in HELD, f"{method} {path.removeprefix(API)}"
         places = {}
         for name in case.path:
-            if noun in ("ceremonies", "approvals") or "/key/" in path:
+            if noun in ("ceremonies", "approvals") or "/key/" in path or path.endswith("/cross-certificates"):
                 found = self.ceremonies.place(operation)
             elif is_held:
                 found = self.consumers.place(name, noun, method)

@@ -613,6 +613,12 @@ def _asking_offline(world: World, stand: Stand) -> tuple[str, Any]:
     return f"{API}/ceremonies", {"authority": _safe(world, is_offline=True)}
 
 
+def _crossing(world: World, stand: Stand) -> tuple[str, Any]:
+    plan = Plan(_fresh_line("crossed"), rig.common_name(_fresh("Crossed")), KeyType.P256)
+    name = hierarchy.create_root(world.installation, rig.ADMIN, plan).name
+    return f"{API}/authorities/{name}/cross-certificates", {"by": "root-1"}
+
+
 def of_approval(tail: str = "") -> Callable[[World, Stand], tuple[str, Any]]:
     """Something that somebody else wants to do, where it takes two."""
 
@@ -726,6 +732,8 @@ DOORS = {
     "ask an offline CA": Door("POST /ceremonies", _asking_offline, ADMINS, 201),
     "show a ceremony": Door("GET /ceremonies/{name}", of_ceremony(), KNOWN),
     "take its answer in": Door("POST /ceremonies/{name}/answer", _answered_offline, ADMINS),
+    "list cross-certificates": Door("GET /cross-certificates", at(f"{API}/cross-certificates"), KNOWN),
+    "cross-certify": Door("POST /authorities/{name}/cross-certificates", _crossing, ADMINS, 201),
     "list approvals": Door("GET /approvals", at(f"{API}/approvals"), KNOWN),
     "show an approval": Door("GET /approvals/{number}", of_approval(), KNOWN),
     "grant an approval": Door("POST /approvals/{number}/grant", of_approval("/grant"), ADMINS),
