@@ -167,11 +167,11 @@ def touch(tx: Transaction, authority_id: int, shards: Iterable[int | None]) -> i
 
 
 def statuses(installation: Installation) -> list[Status]:
-    """Every list of every authority that is still trusted."""
+    """Every list of every authority that still signs lists: one that is retired or has expired makes none."""
     lists = (
         select(RevocationList, col(Authority.name))
         .join(Authority, col(Authority.id) == col(RevocationList.authority_id))
-        .where(col(Authority.state) != State.RETIRED)
+        .where(col(Authority.state) != State.RETIRED, col(Authority.not_after) > clock.timestamp())
         .order_by(col(Authority.id), col(RevocationList.shard))
     )
     columns = [lists.selected_columns[name] for name in Status.__dataclass_fields__ if name != "authority"]

@@ -194,7 +194,8 @@ def _validity(decision: Decision, issuer: Issuer) -> tuple[int, int]:
     """First and last second, both inclusive (row 56 of the field's failures: 90 days and one second)."""
     now = clock.timestamp()
     if issuer.facts.not_after <= now:
-        raise Unavailable(f"the CA certificate of {issuer.name} has expired", code="authority-expired")
+        hint = f"certwright ca rotate {issuer.line}"
+        raise Unavailable(f"the CA certificate of {issuer.name} has expired", code="authority-expired", hint=hint)
     not_before = max(now - decision.profile.backdate, issuer.facts.not_before)
     return not_before, min(not_before + decision.lifetime - 1, issuer.facts.not_after)
 

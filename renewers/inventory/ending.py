@@ -9,7 +9,7 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import Any
 
-from sqlalchemy import delete, or_, select, update
+from sqlalchemy import delete, exists, or_, select, update
 from sqlmodel import col
 
 from ca import clock
@@ -23,7 +23,7 @@ from renewers.inventory.joining import RENEWED
 from renewers.inventory.succession import ENDED, forget_empty
 from renewers.inventory.track import end
 from renewers.lifecycle import Lifecycle
-from renewers.models import Endpoint, Lineage, Sighting, Tracked, TrackedContent, TrackedName
+from renewers.models import Alarm, Endpoint, Lineage, Sighting, Tracked, TrackedContent, TrackedName
 
 PAGE = 500
 
@@ -69,7 +69,10 @@ def replace(lifecycle: Lifecycle, caller: Caller, what: str, by: str) -> bool:
 
 
 def prune(lifecycle: Lifecycle, keep: timedelta, *, page: int = PAGE) -> int:
-    """Forget one page of what has ended or was replaced, expired longer than `keep` ago, and is seen nowhere."""
+    """Forget one page of what has ended or was replaced, expired longer than `keep` ago, and is seen nowhere.
+
+    What an alarm stands for stays until the watch has looked and cleared that: nobody else would.
+    """
     horizon = clock.timestamp() - max(0, int(keep.total_seconds())) - 1
     query = (
         select(col(Tracked.id), col(Tracked.lineage_id))
@@ -77,6 +80,7 @@ def prune(lifecycle: Lifecycle, keep: timedelta, *, page: int = PAGE) -> int:
         .outerjoin(Endpoint, col(Endpoint.tracked_id) == col(Tracked.id))
         .where(col(Tracked.not_after) < horizon, col(Endpoint.id).is_(None))
         .where(or_(col(Tracked.replaced_by).is_not(None), col(Tracked.stage) == ENDED))
+        .where(~exists().where(col(Alarm.subject) == col(Tracked.identity)))
         .where(or_(col(Lineage.id).is_(None), col(Lineage.mode) != RENEWED, col(Lineage.current_id) != col(Tracked.id)))
         .order_by(col(Tracked.not_after))
         .limit(page)

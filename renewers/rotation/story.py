@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
 
-from ca import hierarchy
+from ca import clock, hierarchy
 from ca.authority import State
 from ca.models import Authority
 from ca.store import Transaction
@@ -76,6 +76,8 @@ def introduce(lifecycle: Lifecycle, rotation: Underway) -> Outcome:
     """Have the new CAs and their first CRLs published; the versions that contain them are what has to be proved."""
     if waiting := evidence.unlisted(lifecycle, rotation.incoming):
         return Wait([f"the first CRLs of {name}" for name in waiting], SOON)
+    if (relieved := _relieve(lifecycle, rotation)) is not None:
+        return relieved
     versions = evidence.introduced(lifecycle, _rows(lifecycle, rotation.incoming))
     if versions is None:
         return Wait(["a publication that contains the new CAs"], SOON)
@@ -84,6 +86,8 @@ def introduce(lifecycle: Lifecycle, rotation: Underway) -> Outcome:
 
 def prove(lifecycle: Lifecycle, rotation: Underway) -> Outcome:
     """Wait until everybody who has to hold these versions was proved to, or was waived in writing."""
+    if (relieved := _relieve(lifecycle, rotation)) is not None:
+        return relieved
     passage = gates.consumers(lifecycle, rotation, Stage.PROVE, rotation.versions(Stage.INTRODUCE))
     if not passage.is_open:
         return Wait(passage.why, LATER)
@@ -177,6 +181,21 @@ def _withdraw(lifecycle: Lifecycle, rotation: Underway) -> Outcome:
     if versions is None:
         return Wait(["a publication without the old CAs"], SOON)
     return Step("published without them", {"versions": versions}, rotation.finding(distrust=versions))
+
+
+def _relieve(lifecycle: Lifecycle, rotation: Underway) -> Step | None:
+    """Let what follows a CA that has expired sign at once, without any proof.
+
+    Nothing alive is left beneath the old one that could be harmed, and waiting would be for ever: what signs
+    publications is certified by the active CA, so that nobody could be brought the new one.
+    """
+    now, everyone = clock.timestamp(), lifecycle.installation.authorities.all()
+    over = {row.line: row.name for row in everyone if row.state == State.ACTIVE and row.not_after <= now}
+    for row in _not_active(lifecycle, rotation):
+        if row.line in over and row.not_after > now:
+            hierarchy.transition(lifecycle.installation, BY, row.name, State.ACTIVE)
+            return Step(f"activated {row.name}", {"active": [row.name], "expired": over[row.line]})
+    return None
 
 
 def _not_active(lifecycle: Lifecycle, rotation: Underway) -> list[Authority]:

@@ -16,7 +16,7 @@ from cryptography.x509.oid import NameOID
 from sqlalchemy import Connection, select
 from sqlmodel import col
 
-from ca import crossing, hierarchy
+from ca import clock, crossing, hierarchy
 from ca.authority import Authorities, State
 from ca.errors import NotFound
 from ca.founding import Plan
@@ -76,7 +76,8 @@ def make(lifecycle: Lifecycle, rotation: Underway, old: Authority, parent: Autho
     plan = plan_for(lifecycle, rotation, old)
     installation = lifecycle.installation
     if parent is None:
-        cross_by = old.name if rotation.policy.cross else None
+        has_ended = old.not_after <= clock.timestamp()  # it certifies nobody any more, and nobody trusts it
+        cross_by = old.name if rotation.policy.cross and not has_ended else None
         return hierarchy.create_root(installation, BY, plan, cross_by=cross_by)
     profile = profile_for(lifecycle, old)
     return hierarchy.create_subordinate(installation, BY, profile.name, plan, parent=parent.name)
