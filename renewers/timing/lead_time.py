@@ -114,7 +114,8 @@ def thresholds(kind: str, mode: str, lifetime: int) -> tuple[int, ...]:
         fixed = AUTHORITIES[kind]
         return fixed if lifetime >= 2 * fixed[0] else tuple(lifetime * left // (2 * fixed[0]) for left in fixed)
     if kind in ("crl", "bundle"):
-        return tuple(int(lifetime * part) for part in PUBLICATIONS)
+        ends_with_root = zip(PUBLICATIONS, AUTHORITIES["root"], strict=True)  # a third of a century is no news
+        return tuple(min(int(lifetime * part), left) for part, left in ends_with_root)
     if mode == "manual" and lifetime >= MANUAL_FROM:
         return MANUAL
     due = lifetime - int(lifetime * FRACTION)

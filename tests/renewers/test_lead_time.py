@@ -171,6 +171,7 @@ def test_choices_are_spread_over_the_window() -> None:
         ("root", "manual", 20 * YEAR, [720, 540, 360, 180]),
         ("crl", "manual", 72 * HOUR, [1, 1, 0, 0]),
         ("bundle", "manual", 12 * DAY, [4, 3, 2, 1]),
+        ("bundle", "manual", 36500 * DAY, [720, 540, 360, 180]),  # with its root
     ],
 )
 def test_thresholds(kind: str, mode: str, lifetime: int, days: list[int]) -> None:
