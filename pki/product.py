@@ -30,8 +30,9 @@ from pki.catalog import KEY_STORES
 from pki.data import data
 from pki.lifecycle import make_lifecycle
 from pki.metrics import Metrics
+from pki.pulse import Pulses
 from pki.readiness import Readiness
-from pki.settings import FILE, Settings, load_settings
+from pki.settings import DATABASE, FILE, Settings, database_url, load_settings
 from renewers import work
 from renewers.lifecycle import Lifecycle
 
@@ -65,6 +66,7 @@ class Product(AbstractContextManager["Product"]):
         self.lifecycle = lifecycle
         self.metrics = metrics
         self.readiness = Readiness(installation, state)
+        self.pulses = Pulses()
         self._lock = lock
 
     @classmethod
@@ -73,6 +75,9 @@ class Product(AbstractContextManager["Product"]):
         if not (state / FILE).exists():
             raise Misconfigured(f"there is no installation in {state}", hint=f"certwright init --state {state}")
         settings = load_settings(state)
+        if not settings.store.url.get_secret_value() and not (state / DATABASE).exists():  # none is made in its place
+            hint = "certwright backup restore brings it back from a backup"
+            raise Misconfigured(f"there is no database {state / DATABASE}", hint=hint)
         return cls.wire(state, settings, open_ledger)
 
     @classmethod
@@ -82,7 +87,7 @@ class Product(AbstractContextManager["Product"]):
         store = None
         try:
             keys = KEY_STORES[settings.keys.store](state, settings.keys)
-            store = open_store(settings.store.url.get_secret_value() or f"sqlite:///{state}/certwright.db")
+            store = open_store(database_url(state, settings))
             installation = Installation(
                 store=store,
                 keys=keys,

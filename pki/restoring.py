@@ -35,10 +35,10 @@ from ca.store import Store, open_store
 from ca.store.engine import ProcessLock
 from ca.store.many import table_of
 from pki.product import Product
-from pki.settings import FILE, KeySettings, load_settings
+from pki.settings import DATABASE, FILE, KeySettings, database_url, load_settings
 from renewers import work
 
-DATABASE, PASSPHRASE = "certwright.db", KeySettings().passphrase_file
+PASSPHRASE = KeySettings().passphrase_file
 _URL = re.compile(r"(?ms)(^\[store\]\n(?:(?!^\[).)*?^url = )[^\n]*")
 _OURS = (FILE, "keys", "profiles", "lock", "certwright.sock", DATABASE)
 
@@ -235,7 +235,7 @@ def _name_database(sandbox: Path, url: str | None) -> None:
 def _known(state: Path) -> Known:
     """What the installation that is there can still tell; nothing if its database does not open."""
     settings = load_settings(state)
-    url = make_url(settings.store.url.get_secret_value() or f"sqlite:///{state / DATABASE}")
+    url = make_url(database_url(state, settings))
     if url.get_backend_name() == "postgresql":
         url = url.set(drivername="postgresql+psycopg")
     elif not Path(str(url.database)).exists():

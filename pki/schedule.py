@@ -21,6 +21,7 @@ from pki.beats import Beat
 from pki.lifecycle_schedule import LIFECYCLE_BEATS, make_runner, publish
 from pki.logs import logger
 from pki.product import Product
+from pki.pulse import Pulse
 
 log = logger(__name__)
 LIST_SECONDS = 0.5
@@ -141,15 +142,16 @@ def make_backups(product: Product) -> None:
             log.error("backup-late", hint="certwright backup create says why")
 
 
+OWN_BEATS = (Beat("reload-profiles", 5, reload_profiles), Beat("keep-responders", 300, keep_responders))
+"""What every process that answers requests does for itself: no other one can."""
 BEATS = (
     Beat("sequence-ledger", 1, sequence_ledger),
-    Beat("reload-profiles", 5, reload_profiles),
+    *OWN_BEATS,
     Beat("record-profiles", 60, record_profiles),
     Beat("recover", 60, recover),
     Beat("lint-sample", 60, SampleLint()),
     Beat("watch-crls", 300, watch_crls),
     Beat("check-lists", 60, check_lists),
-    Beat("keep-responders", 300, keep_responders),
     Beat("make-backups", 60, make_backups),
     Beat("prune", 3600, prune),
     Beat("watch-authorities", 86400, watch_authorities),
@@ -162,22 +164,23 @@ def log_broken(error: Exception) -> None:
 
 
 class Schedule:
-    """The running schedule of one process."""
+    """The running schedule of one process. Where it is not whole, others do the work that all replicas share."""
 
-    def __init__(self, product: Product, extra: tuple[Beat, ...] = ()) -> None:
+    def __init__(self, product: Product, extra: tuple[Beat, ...] = (), *, is_whole: bool = True) -> None:
         self._product = product
         self._runner = make_runner(product)
-        self._reports = brokers.reports(product.state, product.settings, product.lifecycle)
+        self._reports = brokers.reports(product.state, product.settings, product.lifecycle) if is_whole else []
         publishing = Beat("publish", 1, self._publish)
         renewing = Beat("renew", 1, lambda _product: self._tick())
-        self._work = (publishing, *BEATS, *LIFECYCLE_BEATS, renewing, *extra)
-        self._failing: set[str] = set()
+        shared = (publishing, *BEATS, *LIFECYCLE_BEATS, renewing)
+        self._work = (*(shared if is_whole else OWN_BEATS), *extra)
+        self._pulses = product.pulses
         self._scheduler = BackgroundScheduler(
             timezone=UTC, job_defaults={"misfire_grace_time": None, "coalesce": True, "max_instances": 1}
         )
-        self._succeeded = {work.name: clock.monotonic() for work in self._work}
         for work in self._work:
-            product.metrics.tick_age_seconds.labels(work.name).set_function(partial(self._age, work.name))
+            pulse = self._pulses.begin(work.name, work.every)
+            product.metrics.tick_age_seconds.labels(work.name).set_function(partial(_age, pulse))
 
     def start(self) -> None:
         """Run every piece once now, then on its beat."""
@@ -206,21 +209,19 @@ class Schedule:
         """Begin what is due; it goes on beside the schedule."""
         self._runner.tick()
 
-    def _age(self, name: str) -> float:
-        """Seconds since a piece last succeeded or, if it never did, since this schedule was made."""
-        return clock.monotonic() - self._succeeded[name]
-
     def _beat(self, work: Beat) -> None:
         try:
             work.run(self._product)
         except Exception as error:  # noqa: BLE001 - one piece of work must not end the schedule
             self._product.metrics.tick_failures.labels(work.name).inc()
-            if work.name not in self._failing:
-                self._failing.add(work.name)
-                hint = error.hint if isinstance(error, CertwrightError) else None
-                log.error("work-failed", work=work.name, reason=f"{type(error).__name__}: {error}", hint=hint)
+            reason = f"{type(error).__name__}: {error}"
+            hint = error.hint if isinstance(error, CertwrightError) else None
+            if self._pulses.failed(work.name, reason, hint):
+                log.error("work-failed", work=work.name, reason=reason, hint=hint)
         else:
-            self._succeeded[work.name] = clock.monotonic()
-            if work.name in self._failing:
-                self._failing.discard(work.name)
+            if self._pulses.succeeded(work.name):
                 log.info("work-recovered", work=work.name)
+
+
+def _age(pulse: Pulse) -> float:
+    return pulse.age

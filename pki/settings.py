@@ -35,7 +35,7 @@ from pki.lifecycle_settings import (
 from pki.mail_settings import DashboardSettings, MailSettings
 from pki.status_settings import Burst, CrlSettings, OcspSettings, Rate
 
-FILE = "certwright.toml"
+FILE, DATABASE = "certwright.toml", "certwright.db"
 PREFIX = "CERTWRIGHT_"
 STATE_VARIABLE = "CERTWRIGHT_STATE"
 
@@ -233,6 +233,11 @@ def make_settings(content: Mapping[str, Any], *, source: str = "settings") -> Se
             return settings
     hint = f"the comment above a setting says what it takes; variables such as {PREFIX}LISTEN__TLS win over the file"
     raise Misconfigured(f"{source}: {'; '.join(found)}", hint=hint)
+
+
+def database_url(state: Path, settings: Settings) -> str:
+    """The database of an installation: what `store.url` names, else a file in its state directory."""
+    return settings.store.url.get_secret_value() or f"sqlite:///{state}/{DATABASE}"
 
 
 def state_directory() -> Path:

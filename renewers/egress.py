@@ -1,19 +1,20 @@
 """The one way out over HTTP: time-outs, size caps, no redirects, and no place that somebody else chose.
 
-Nothing else of this floor imports an HTTP client (a test holds that). `post` is for webhooks, whose URLs are in the
-settings. `PinnedSession` is for the ACME library, which speaks through `requests` and follows every URL that a CA hands
-out: it reaches the places of its `Pin` and nothing else, and what comes in is counted and timed at the socket, so that
-neither an endless header nor a byte a second gets through.
+Nothing else of this floor imports an HTTP client (a test holds that). `post` is for webhooks and `fetch` for what we
+publish ourselves, to see it as strangers do; their URLs are in the settings. `PinnedSession` is for the ACME library,
+which speaks through `requests` and follows every URL that a CA hands out: it reaches the places of its `Pin` alone, and
+what comes in is counted and timed at the socket, so that neither an endless header nor a byte a second gets through.
 """
 
 from __future__ import annotations
 
 import re
+import socket
 import ssl
 from collections.abc import Iterable, Mapping
 from contextlib import closing
 from dataclasses import dataclass
-from http.client import HTTPException
+from http.client import HTTPConnection, HTTPException
 from http.cookiejar import DefaultCookiePolicy
 from pathlib import Path
 from typing import Any
@@ -26,7 +27,8 @@ from urllib3.exceptions import HTTPError
 
 from ca import clock
 from ca.errors import Misconfigured, NotDelivered
-from renewers.bounded import MAX_BODY, Allowance, bounded_tls, trusting
+from renewers.addresses import resolve
+from renewers.bounded import MAX_BODY, Allowance, bounded_tcp, bounded_tls, trusting
 from renewers.urls import check_url
 
 TIMEOUT = httpx.Timeout(10.0, connect=5.0)
@@ -60,13 +62,72 @@ def post(
         raise NotDelivered(f"{urlsplit(url).netloc} answered {status}")
 
 
+def fetch(url: str, *, most: int = MAX_BODY, seconds: float = 10.0) -> bytes:
+    """GET from a place that the settings name; over plain http, too, since what is published there is signed.
+
+    Nothing but a 200 counts. `NotDelivered` says what came instead, never its body, with the code `unresolvable` where
+    it is the name.
+    """
+    parts = urlsplit(url)
+    if parts.scheme not in ("http", "https") or not parts.hostname or parts.username or parts.password:
+        raise Misconfigured(f"{url!r} is not a plain URL", hint="http://host/path or https://host/path")
+    place, allowance = parts.netloc, Allowance()
+    allowance.renew(clock.monotonic() + seconds, most)
+    connection = HTTPConnection(parts.hostname, parts.port or (HTTPS if parts.scheme == "https" else HTTP))
+    try:
+        with closing(connection):
+            connection.sock = _connected(connection, allowance, is_secure=parts.scheme == "https")
+            headers = {"User-Agent": USER_AGENT, "Accept-Encoding": "identity", "Connection": "close"}
+            connection.request("GET", parts.path or "/", headers=headers)
+            response = connection.getresponse()
+            body = response.read(most + 1) if response.status == OK else b""
+    except (HTTPException, OSError, ValueError) as error:
+        raise NotDelivered(f"{place} cannot be reached: {_why(error, allowance, most)}") from None
+    if response.status != OK:
+        raise NotDelivered(f"{place} answered {response.status}")
+    if len(body) > most:
+        raise NotDelivered(f"{place} answered with more than {most} bytes")
+    return body
+
+
+def _connected(connection: HTTPConnection, allowance: Allowance, *, is_secure: bool) -> socket.socket:
+    """A bounded socket to the first address of a host that takes one."""
+    failure: OSError = OSError("it has no address")
+    for address in resolve(connection.host, connection.port, allowance.seconds()):
+        try:
+            plain = socket.create_connection((address, connection.port), min(CONNECT_SECONDS, allowance.seconds()))
+        except OSError as error:
+            failure = error
+            continue
+        if not is_secure:
+            return bounded_tcp(plain, allowance)
+        context = trusting(None)
+        context.sslsocket_class = bounded_tls(allowance)
+        plain.settimeout(allowance.seconds())
+        return context.wrap_socket(plain, server_hostname=connection.host)
+    raise failure
+
+
+def _why(error: Exception, allowance: Allowance, most: int) -> str:
+    """What kept an answer from coming, without a word of what came."""
+    if allowance.octets < 0:
+        return f"it answered with more than {most} bytes"
+    if isinstance(error, TimeoutError):
+        return "it did not answer in time"
+    if isinstance(error, ConnectionRefusedError):
+        return "nobody listens there"
+    if isinstance(error, ssl.SSLError):
+        return "TLS failed; is its certificate trusted here?"
+    return type(error).__name__
+
+
 CONNECT_SECONDS, REQUEST_SECONDS = 5.0, 30.0
 """Until a connection stands; until an answer is complete, however slowly it trickles in."""
 _PLACE = re.compile(
     r"https://([A-Za-z0-9.-]{1,253}|\[[0-9A-Fa-f:.]{2,45}\])(?::([0-9]{1,5}))?(?:/[\w.~!$&'()*+,;=:@%/?-]*)?", re.ASCII
 )
 _HOST = re.compile(r"([A-Za-z0-9.-]{1,253}|\[[0-9A-Fa-f:.]{2,45}\])(?::([0-9]{1,5}))?")
-HTTPS = 443
+HTTP, HTTPS, OK = 80, 443, 200
 
 
 @dataclass(frozen=True, slots=True)

@@ -24,19 +24,28 @@ def migrate(engine: Engine) -> None:
     with engine.connect() as connection, connection.begin():
         if connection.dialect.name == "postgresql":
             connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _ADVISORY_LOCK})
-        script = ScriptDirectory(str(SCRIPTS))
-        current = current_revision(connection)
-        if current == script.get_current_head():
+        if is_newest(connection):
             return
-        if current is not None and current not in {revision.revision for revision in script.walk_revisions()}:
-            raise Misconfigured(
-                f"the database has revision {current}, which this version does not know",
-                hint="it was opened by a newer version: upgrade, or restore a backup from before",
-            )
         config = Config()
         config.set_main_option("script_location", str(SCRIPTS))
         config.attributes["connection"] = connection
         command.upgrade(config, "head")
+
+
+def is_newest(connection: Connection) -> bool:
+    """Whether the tables are this version's. `Misconfigured` if they are those of a version that we do not know."""
+    script, current = ScriptDirectory(str(SCRIPTS)), current_revision(connection)
+    if current is not None and current not in {revision.revision for revision in script.walk_revisions()}:
+        raise Misconfigured(
+            f"the database has revision {current}, which this version does not know",
+            hint="it was opened by a newer version: upgrade, or restore a backup from before",
+        )
+    return current == script.get_current_head()
+
+
+def newest_revision() -> str | None:
+    """The revision that this version brings a database to."""
+    return ScriptDirectory(str(SCRIPTS)).get_current_head()
 
 
 def current_revision(connection: Connection) -> str | None:

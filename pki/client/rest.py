@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 import json
 import os
-import socket
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -22,7 +21,7 @@ import httpx
 
 from ca.errors import BadRequest, CertwrightError
 from pki.client.remote import remote
-from pki.client.where import where
+from pki.client.where import answers, where
 from pki.settings import state_directory
 
 TIMEOUT = httpx.Timeout(60, connect=10)
@@ -116,23 +115,13 @@ def connect(*, certificate: Path | None = None, key: Path | None = None) -> Iter
         return
     state = where.state or state_directory()
     path = state / "certwright.sock"
-    if _answers(path):
+    if answers(path):
         transport = httpx.HTTPTransport(uds=str(path))
         with Client(httpx.Client(transport=transport, base_url="http://certwright", timeout=TIMEOUT)) as client:
             yield client
         return
     with _in_process(state) as client:
         yield client
-
-
-def _answers(path: Path) -> bool:
-    """Whether a server listens on its socket: a file alone may be left from one that was killed."""
-    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
-        try:
-            probe.connect(str(path))
-        except OSError:
-            return False
-    return True
 
 
 @contextmanager

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -25,3 +26,13 @@ class Where:
 
 where = Where()
 """Filled once a process, by the callback in `pki/cli/app.py`."""
+
+
+def answers(path: Path) -> bool:
+    """Whether a server listens on its socket: a file alone may be left from one that was killed."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+        try:
+            probe.connect(str(path))
+        except OSError:
+            return False
+    return True

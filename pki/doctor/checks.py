@@ -3,25 +3,33 @@
 from __future__ import annotations
 
 import shutil
-import stat
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 
 from sqlalchemy import select, text
 from sqlmodel import col
 
-from ca import clock, crl
+from ca import clock, completeness, crl
 from ca.authority import ABSENT, OFFLINE, State
-from ca.errors import CertwrightError
+from ca.errors import CertwrightError, StoreUnavailable
 from ca.models import LedgerHead
+from ca.store import migrate
 from pki import backup
+from pki.doctor.distribution import distribution
 from pki.doctor.finding import Finding, Level
+from pki.doctor.listeners import listeners
+from pki.doctor.permissions import permissions
+from pki.doctor.signers import signers
 from pki.product import Product
-from pki.settings import FILE
 
 SMALLEST_DISK = 512 << 20
 OLDEST_POSTGRESQL = 130000
 LARGEST_SKEW = 5
 DAY = 86400
+CHECKED_FOR = 3.0
+"""Seconds for which lists are held against the tables."""
+STANDS = 900
+"""Seconds after which work counts as standing still, as the alert rules have it."""
+AWAY = "start the database, or mend store.url; the server goes on by itself once it answers"
 PUBLISHES = "certwright serve publishes lists: see its log"
 Check = Callable[[Product], Iterator[Finding]]
 
@@ -36,6 +44,8 @@ def keys(product: Product) -> Iterator[Finding]:
             continue
         try:
             authorities.issuer(row.name)
+        except StoreUnavailable:
+            raise
         except CertwrightError as error:
             yield Finding("keys", Level.PROBLEM, f"the key of {row.name} does not work: {error.message}", error.hint)
         else:
@@ -44,16 +54,7 @@ def keys(product: Product) -> Iterator[Finding]:
 
 def secrets(product: Product) -> Iterator[Finding]:
     """Nobody else reads keys, the passphrase, the PIN or the settings."""
-    state, asked = product.state, product.settings.keys
-    named = [state / asked.passphrase_file, *([state / asked.pin_file] if asked.pin_file else []), state / FILE]
-    wrong = False
-    for path in (state, state / "keys", *named, *(state / "keys").glob("*.pem")):
-        if path.exists() and path.stat().st_mode & (stat.S_IRWXO | stat.S_IWGRP):
-            wrong = True
-            mode = "0700" if path.is_dir() else "0400"
-            yield Finding("permissions", Level.PROBLEM, f"others may read or write {path}", f"chmod {mode} {path}")
-    if not wrong:
-        yield Finding("permissions", Level.OK, "keys, passphrase and settings are the owner's alone")
+    return permissions(product.state, product.settings.keys)
 
 
 def expiry(product: Product) -> Iterator[Finding]:
@@ -99,15 +100,20 @@ def disk(product: Product) -> Iterator[Finding]:
 
 
 def database(product: Product) -> Iterator[Finding]:
-    """The database is one that is supported."""
-    if not product.installation.store.is_shared:
-        yield Finding("database", Level.OK, "SQLite, for this one process; PostgreSQL for several")
-        return
-    with product.installation.store.read() as connection:
-        version = int(connection.execute(text("SHOW server_version_num")).scalar_one())
-    level = Level.OK if version >= OLDEST_POSTGRESQL else Level.PROBLEM
-    advice = None if level is Level.OK else "upgrade PostgreSQL"
-    yield Finding("database", level, f"PostgreSQL {version // 10000}", advice)
+    """The database answers, is one that is supported, and nobody has changed its tables behind our back."""
+    store = product.installation.store
+    with store.read() as connection:
+        revision = migrate.current_revision(connection)
+        version = int(connection.execute(text("SHOW server_version_num")).scalar_one()) if store.is_shared else None
+    if revision != migrate.newest_revision():
+        message = f"the database has revision {revision}, this program {migrate.newest_revision()}"
+        advice = "another version of the program has changed it: run the same one everywhere"
+        yield Finding("database", Level.PROBLEM, message, advice)
+    elif version is not None and version < OLDEST_POSTGRESQL:
+        yield Finding("database", Level.PROBLEM, f"PostgreSQL {version // 10000} is too old", "upgrade PostgreSQL")
+    else:
+        what = "SQLite, for this one process" if version is None else f"PostgreSQL {version // 10000}"
+        yield Finding("database", Level.OK, f"{what}; revision {revision}")
 
 
 def lists(product: Product) -> Iterator[Finding]:
@@ -146,15 +152,82 @@ def ledger(product: Product) -> Iterator[Finding]:
     yield Finding("ledger", level, f"{waiting} entries wait for a signed head", advice)
 
 
-CHECKS: tuple[Check, ...] = (keys, secrets, expiry, time_of_day, disk, database, lists, backups, ledger)
+def complete(product: Product) -> Iterator[Finding]:
+    """Published lists say what the tables say: as many as a few seconds allow, besides what the schedule has found."""
+    installation, until = product.installation, clock.monotonic() + CHECKED_FOR
+    wanted = completeness.places(installation)
+    troubles = {message for found in product.list_rounds.troubles.values() for message in found}
+    left = list(reversed(wanted))
+    while left:
+        troubles.update(completeness.check(installation, left.pop()).findings)
+        if clock.monotonic() >= until:
+            break
+    for message in sorted(troubles)[: completeness.MOST]:
+        yield Finding("completeness", Level.PROBLEM, message, "certwright ca crl --check, then see the ledger")
+    if not troubles:
+        rest = "; certwright ca crl --check looks at all" if left else ""
+        yield Finding(
+            "completeness", Level.OK, f"{len(wanted) - len(left)} of {len(wanted)} lists say what the tables say{rest}"
+        )
+
+
+def schedule(product: Product) -> Iterator[Finding]:
+    """Scheduled work of this process has been done, each piece in its time."""
+    pulses = product.pulses.known
+    if not pulses:
+        yield Finding("schedule", Level.SKIPPED, "no schedule runs here: certwright serve runs one")
+        return
+    wrong = False
+    for name, pulse in pulses.items():
+        if pulse.trouble is not None:
+            wrong = True
+            message = f"{name} fails, and was last done {int(pulse.age)} s ago: {pulse.trouble}"
+            yield Finding("schedule", Level.PROBLEM, message, pulse.hint or "see the log for work-failed")
+        elif pulse.age > max(STANDS, 2 * pulse.every):
+            wrong = True
+            message = f"{name} was last done {int(pulse.age)} s ago, and is due every {pulse.every} s"
+            yield Finding("schedule", Level.PROBLEM, message, "it hangs: restart certwright serve, and report its log")
+    if not wrong:
+        oldest = max(int(pulse.age) for pulse in pulses.values())
+        yield Finding("schedule", Level.OK, f"{len(pulses)} pieces of work are done in time, the last {oldest} s ago")
+
+
+CHECKS: Mapping[str, Check] = {
+    "database": database,
+    "keys": keys,
+    "permissions": secrets,
+    "expiry": expiry,
+    "signers": signers,
+    "clock": time_of_day,
+    "disk": disk,
+    "crl": lists,
+    "completeness": complete,
+    "cdp": distribution,
+    "listeners": listeners,
+    "schedule": schedule,
+    "backup": backups,
+    "ledger": ledger,
+}
+"""By the name that their findings have."""
+WITHOUT_STORE = ("permissions", "disk", "schedule")
+"""Those that say something while the database is away."""
 
 
 def examine(product: Product) -> list[Finding]:
-    """Run them all."""
+    """Run them all. Without a database most of them know nothing, and may wait for it each: it is asked once."""
     found: list[Finding] = []
-    for check in CHECKS:
+    is_away = False
+    for name, check in CHECKS.items():
+        if is_away and name not in WITHOUT_STORE:
+            found.append(Finding(name, Level.SKIPPED, "it needs the database"))
+            continue
         try:
             found += check(product)
-        except (CertwrightError, OSError) as error:
-            found.append(Finding(check.__name__, Level.PROBLEM, f"it cannot be looked at: {error}"))
+        except StoreUnavailable as error:
+            is_away = True
+            found.append(Finding("database", Level.PROBLEM, error.message, error.hint or AWAY))
+        except CertwrightError as error:
+            found.append(Finding(name, Level.PROBLEM, f"it cannot be looked at: {error.message}", error.hint))
+        except OSError as error:
+            found.append(Finding(name, Level.PROBLEM, f"it cannot be looked at: {error}"))
     return found

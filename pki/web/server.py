@@ -61,9 +61,8 @@ async def _serve(product: Product, only: str | None, ready: Callable[[dict[str, 
     sockets = [] if only == "schedule" else _bind(product)
     tls = ListenerTls(product) if sockets else None
     extra = (Beat("listener-certificate", 2, lambda _: tls.refresh()),) if tls is not None else ()
-    schedule = Schedule(product, extra)
-    if only != "api":
-        await asyncio.to_thread(schedule.start)
+    schedule = Schedule(product, extra, is_whole=only != "api")
+    await asyncio.to_thread(schedule.start)
     listeners = _listeners(product, tls) if tls is not None else []
     running = [asyncio.create_task(listener.serve([s])) for listener, s in zip(listeners, sockets, strict=True)]
     try:
