@@ -79,14 +79,17 @@ def fetch(url: str, *, most: int = MAX_BODY, seconds: float = 10.0) -> bytes:
             connection.sock = _connected(connection, allowance, is_secure=parts.scheme == "https")
             headers = {"User-Agent": USER_AGENT, "Accept-Encoding": "identity", "Connection": "close"}
             connection.request("GET", parts.path or "/", headers=headers)
-            response = connection.getresponse()
-            body = response.read(most + 1) if response.status == OK else b""
+            with closing(connection.getresponse()) as response:  # which has the socket from here on
+                body = response.read(most + 1) if response.status == OK else b""
+                is_half = response.status == OK and bool(response.length)
     except (HTTPException, OSError, ValueError) as error:
         raise NotDelivered(f"{place} cannot be reached: {_why(error, allowance, most)}") from None
     if response.status != OK:
         raise NotDelivered(f"{place} answered {response.status}")
     if len(body) > most:
         raise NotDelivered(f"{place} answered with more than {most} bytes")
+    if is_half:
+        raise NotDelivered(f"{place} hung up in the middle of its answer")
     return body
 
 

@@ -29,6 +29,7 @@ SMALLEST_DISK = 512 << 20
 CONNECT_SECONDS = 5
 RESTORE = "certwright backup restore brings it back from a backup"
 OPENS = "certwright serve would say the same: nothing was changed"
+DATABASES = "store.url is sqlite:////path/to/file or postgresql://..."
 NEEDED = ("state", "settings", "keys", "database")
 """What has to be in order before there is any use in opening it."""
 
@@ -130,8 +131,10 @@ def _database(state: Path, settings: Settings) -> Iterator[Finding]:
         url = make_url(database_url(state, settings))
         backend = url.get_backend_name()
     except (SQLAlchemyError, ValueError):
-        advice = "store.url is sqlite:////path/to/file or postgresql://..."
-        yield Finding("database", Level.PROBLEM, "the database URL cannot be read", advice)
+        yield Finding("database", Level.PROBLEM, "the database URL cannot be read", DATABASES)
+        return
+    if backend not in ("sqlite", "postgresql"):
+        yield Finding("database", Level.PROBLEM, f"databases of the kind {backend!r} are not supported", DATABASES)
         return
     if backend == "sqlite" and not Path(url.database or "").is_file():
         yield Finding("database", Level.PROBLEM, f"there is no database {url.database}", RESTORE)
@@ -154,10 +157,11 @@ def _database(state: Path, settings: Settings) -> Iterator[Finding]:
 
 
 def _looked_at(url: URL) -> bool:
-    """Whether its tables are this version's. SQLite is opened read-only: not even a journal is made."""
+    """Whether its tables are this version's. Of SQLite, which nobody else has open, not even a journal is made."""
     if url.get_backend_name() == "sqlite":
         path = Path(url.database or "").absolute()
-        url = URL.create("sqlite", database=f"file:{path.as_posix()}", query={"mode": "ro", "uri": "true"})
+        mode = {"mode": "ro"} if path.with_name(f"{path.name}-wal").exists() else {"immutable": "1"}
+        url = URL.create("sqlite", database=f"file:{path.as_posix()}", query={**mode, "uri": "true"})
         engine = create_engine(url, poolclass=NullPool)
     else:
         arguments = {"connect_timeout": CONNECT_SECONDS, "options": "-c default_transaction_read_only=on"}

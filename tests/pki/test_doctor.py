@@ -12,14 +12,16 @@ from typing import Any
 import pytest
 from sqlalchemy import update
 
-from ca import clock
-from ca.errors import KeyUnavailable
+from ca import clock, completeness
+from ca.errors import KeyUnavailable, StoreUnavailable
 from ca.models import Authority, RevocationList
+from ca.store import migrate
 from pki import backup
-from pki.doctor import checks
+from pki.doctor import checks, signers
 from pki.doctor.finding import Level
 from pki.initialise import InitPlan, initialise
 from pki.product import Product
+from pki.pulse import Pulses
 from tests.ca.world import outside
 
 
@@ -41,10 +43,9 @@ def test_a_sound_installation_has_no_problem(product: Product) -> None:
     """Every check says something; that no backups are made is a warning, with what to do."""
     found = checks.examine(product)
     assert bad(product) == set()
-    assert {"keys", "permissions", "expiry", "clock", "disk", "database", "crl", "backup", "ledger"} == {
-        each.check for each in found
-    }
-    assert all(each.advice for each in found if each.level is not Level.OK)
+    assert {each.check for each in found} == set(checks.CHECKS)
+    assert all(each.advice for each in found if each.level in (Level.WARNING, Level.PROBLEM))
+    assert {each.check for each in found if each.level is Level.WARNING} == {"cdp", "listeners", "backup"}
 
 
 def test_open_permissions_are_found(product: Product) -> None:
@@ -101,3 +102,73 @@ def test_a_late_backup_is_found(product: Product, monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr(product, "settings", product.settings.model_copy(update={"backup": asked}))
     assert backup.is_late(product)
     assert bad(product) == {"backup"}
+
+
+def test_a_list_that_lacks_a_revocation_is_found(product: Product, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Here, as in the rounds of the schedule."""
+    wrong = completeness.Checked("issuing-1", 0)
+    wrong.add("1a does not stand there")
+    monkeypatch.setattr(completeness, "check", lambda _installation, _place: wrong)
+    assert bad(product) == {"completeness"}
+
+
+def test_only_some_lists_are_looked_at_where_there_are_many(product: Product, monkeypatch: pytest.MonkeyPatch) -> None:
+    """And that is said."""
+    monkeypatch.setattr(checks, "CHECKED_FOR", 0)
+    (found,) = checks.complete(product)
+    assert found.message == "1 of 6 lists say what the tables say; certwright ca crl --check looks at all"
+
+
+def test_work_that_fails_or_stands_is_found(product: Product, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By what the schedule has written down; without one, nothing is known."""
+    assert [each.level for each in checks.schedule(product)] == [Level.SKIPPED]
+    pulses = Pulses()
+    monkeypatch.setattr(product, "pulses", pulses)
+    for name in ("publish", "recover", "prune"):
+        pulses.begin(name, 60)
+    assert [each.level for each in checks.schedule(product)] == [Level.OK]
+    pulses.failed("publish", "KeyUnavailable: it is gone", "plug it in")
+    pulses.known["recover"].succeeded_at -= 2 * checks.STANDS
+    failing, standing = checks.schedule(product)
+    assert (failing.message.split()[0], failing.advice) == ("publish", "plug it in")
+    assert "it is gone" in failing.message
+    assert standing.message.startswith("recover was last done 18")
+    assert bad(product) == {"schedule"}
+    assert pulses.succeeded("publish")
+    assert len(list(checks.schedule(product))) == 1
+
+
+def test_signers_that_cannot_be_had_or_are_not_followed_are_found(
+    product: Product, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of OCSP answers and of publications."""
+    signing = product.responder.signers.of(product.installation.authorities.get("issuing"))
+    (found,) = signers.signers(product)
+    assert "sign OCSP answers and publications, the first ends in 13 days" in found.message
+    with clock.pinned(clock.from_timestamp(signing.not_after - 86400)):
+        (found,) = signers.signers(product)
+        assert (found.level, "ends in 24 hours and was not followed" in found.message) == (Level.WARNING, True)
+    trouble = KeyUnavailable("no room", hint="make some")
+    monkeypatch.setattr(type(product.responder.signers), "trouble", {"issuing-1": trouble})
+    assert bad(product) == {"signers"}
+    assert [each.advice for each in signers.signers(product)] == ["make some"]
+
+
+def test_a_database_that_is_away_is_said_once(product: Product, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever needs it is not looked at, the rest is."""
+
+    def away(**_choices: Any) -> Any:
+        raise StoreUnavailable("the database does not answer: OperationalError")
+
+    monkeypatch.setattr(product.installation.store, "read", away)
+    found = checks.examine(product)
+    assert [each.check for each in found if each.level is Level.PROBLEM] == ["database"]
+    assert all(each.advice for each in found if each.level is Level.PROBLEM)
+    assert {"permissions", "disk"} <= {each.check for each in found if each.level is Level.OK}
+    assert {each.check for each in found} == set(checks.CHECKS)
+
+
+def test_tables_that_another_version_has_changed_are_found(product: Product, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A newer replica, while this one goes on."""
+    monkeypatch.setattr(migrate, "newest_revision", lambda: "0005")
+    assert bad(product) == {"database"}
