@@ -117,17 +117,25 @@ def database(product: Product) -> Iterator[Finding]:
 
 
 def lists(product: Product) -> Iterator[Finding]:
-    """No CRL has run out, or is about to."""
+    """No CRL has run out, or is about to; those of offline CAs, which people renew, wait for nobody either."""
     now, margin = clock.timestamp(), product.settings.crl.lifetime.total_seconds() / 4
+    offline = {row.name for row in product.installation.authorities.all() if row.key_label == OFFLINE}
     wrong = False
     for status in crl.statuses(product.installation):
-        name, left = f"list {status.shard} of {status.authority}", status.next_update - now
+        is_offline = status.authority in offline
+        name, left = completeness.Checked(status.authority, status.shard).name, status.next_update - now
+        advice = f"certwright ceremony request {status.authority}" if is_offline else PUBLISHES
+        least = (status.next_update - status.this_update) / 4 if is_offline else margin
         if crl.overdue(status, now):
-            wrong = True
-            yield Finding("crl", Level.PROBLEM, f"{name} is not good any more", PUBLISHES)
-        elif left < margin:
-            wrong = True
-            yield Finding("crl", Level.WARNING, f"{name} ends in {left} s", PUBLISHES)
+            level, message = Level.PROBLEM, f"{name} is not good any more"
+        elif left < least:
+            level, message = Level.WARNING, f"{name} ends in {left // 3600} hours"
+        elif is_offline and status.due_at <= now:
+            level, message = Level.WARNING, f"{name} lacks what was revoked since, and waits for its key"
+        else:
+            continue
+        wrong = True
+        yield Finding("crl", level, message, advice)
     if not wrong:
         yield Finding("crl", Level.OK, "every CRL is fresh")
 

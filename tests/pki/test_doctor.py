@@ -10,9 +10,10 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from sqlalchemy import update
+from sqlalchemy import select, update
 
 from ca import clock, completeness
+from ca.authority import OFFLINE
 from ca.errors import KeyUnavailable, StoreUnavailable
 from ca.models import Authority, RevocationList
 from ca.store import migrate
@@ -86,6 +87,24 @@ def test_a_stale_list_is_found(product: Product) -> None:
     assert bad(product) == {"crl"}
     with outside(product.installation.store) as connection:
         connection.execute(update(RevocationList).values(next_update=RevocationList.next_update + 10 * 86400))
+
+
+def test_the_list_of_an_offline_ca_is_asked_of_people(product: Product, monkeypatch: pytest.MonkeyPatch) -> None:
+    """When it has to say more, and when a quarter of its own life is left: no schedule renews it."""
+    rows = [SimpleNamespace(name=name, key_label=OFFLINE) for name in ("root-1", "issuing-1")]
+    monkeypatch.setattr(product.installation.authorities, "all", lambda: rows)
+    assert [each.level for each in checks.lists(product)] == [Level.OK]
+    advice = {f"certwright ceremony request {row.name}" for row in rows}
+    with clock.pinned(clock.now() + timedelta(hours=60)):
+        found = list(checks.lists(product))
+    assert ({each.level for each in found}, {each.advice for each in found}) == ({Level.WARNING}, advice)
+    with outside(product.installation.store) as connection:
+        due = connection.execute(select(RevocationList.due_at)).scalar()
+        connection.execute(update(RevocationList).values(due_at=0))
+    found = list(checks.lists(product))
+    assert ({each.level for each in found}, {each.advice for each in found}) == ({Level.WARNING}, advice)
+    with outside(product.installation.store) as connection:
+        connection.execute(update(RevocationList).values(due_at=due))
 
 
 def test_an_expired_ca_is_found(product: Product, monkeypatch: pytest.MonkeyPatch) -> None:
