@@ -205,6 +205,18 @@ def test_only_the_api_answers_and_leaves_the_rest(home: Template) -> None:
         assert heads(client)[0] > size
 
 
+def test_only_the_api_does_what_nobody_can_do_for_it(home: Template) -> None:
+    """Its listener's certificate is followed, and a changed profile taken into service: both are this process's own."""
+    with serving(home.state, home.token, "--only", "api", CERTWRIGHT_LISTEN__LIFETIME="2m") as server:
+        profile = server.state / "profiles" / "server.toml"
+        profile.write_text(profile.read_text() + "# changed\n")
+
+        def said(word: str) -> int:
+            return sum(event["event"] == word for event in server.events())
+
+        until(lambda: said("listener-certificate") > 1 and said("profile-changed") == 1, "it looks after itself")
+
+
 def test_the_socket_is_its_owners_alone(home: Template) -> None:
     """Mode 0600 in a directory that nobody else enters, whatever the umask; gone when the server has ended."""
     inherited = os.umask(0)
