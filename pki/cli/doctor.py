@@ -36,7 +36,7 @@ def doctor(json: Json = False) -> None:
 
 
 def _asked() -> list[dict[str, Any]]:
-    """As the installation sees itself: a server that runs, or this process."""
+    """As the running server sees itself."""
     from pki.client.rest import connect
 
     with connect() as client:
@@ -44,16 +44,21 @@ def _asked() -> list[dict[str, Any]]:
 
 
 def _alone(state: Path) -> list[dict[str, Any]]:
-    """No server runs: what may keep it from being opened comes first, and is all if it does."""
+    """No server runs: what may keep it from being opened comes first, and is all if it does. Nothing due is done."""
     from dataclasses import asdict
 
     from ca.errors import CertwrightError
+    from pki.doctor.checks import examine
     from pki.doctor.opening import is_openable, preliminary, refused
+    from pki.logs import configure_logs
+    from pki.product import Product
 
+    configure_logs("error")
     found = preliminary(state)
     if is_openable(found):
         try:
-            return _asked()
+            with Product.open(state) as product:
+                found = examine(product)
         except (CertwrightError, OSError) as error:
             found.append(refused(error))
     return [asdict(each) for each in found]

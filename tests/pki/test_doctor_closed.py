@@ -14,12 +14,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from sqlalchemy import select, update
 
 from ca.errors import Misconfigured
+from ca.models import RevocationList
 from pki.doctor.finding import Level
 from pki.doctor.opening import is_openable, preliminary, refused
 from pki.product import Product
 from tests import peer
+from tests.ca.world import outside
 from tests.conftest import fresh_database
 from tests.pki.conftest import Template, certwright, environment
 
@@ -163,6 +166,21 @@ def test_the_command_says_it_for_people_and_programs(state: Path) -> None:
     assert "there is no database" in shown.stdout
     assert "database: certwright backup restore" in shown.stderr
     assert {each["level"] for each in json.loads(told.stdout)["findings"]} == {"ok", "problem"}
+
+
+def test_without_a_server_nothing_that_is_due_is_done(state: Path) -> None:
+    """A list that should be made anew stays as it is, and what is wrong with its CA's key is said all the same."""
+    with Product.open(state) as product:
+        label = product.installation.authorities.get("issuing").key_label
+        with outside(product.installation.store) as connection:
+            connection.execute(update(RevocationList).values(due_at=0))
+    (state / "keys" / f"{label}.pem").unlink()
+    done = certwright("--state", state, "doctor", "--json")
+    found = json.loads(done.stdout)["findings"]
+    wrong = {each["check"]: each["message"] for each in found if each["level"] == "problem"}
+    assert "the key of issuing-1 does not work" in wrong["keys"]
+    with Product.open(state) as product, product.installation.store.read() as connection:
+        assert set(connection.execute(select(RevocationList.due_at)).scalars()) == {0}  # type: ignore[call-overload]
 
 
 def test_no_command_makes_a_database_in_the_place_of_one_that_is_gone(state: Path) -> None:
