@@ -83,6 +83,9 @@ def _link(caller: Caller, role: Role, lifetime: timedelta, name: str | None) -> 
         raise BadRequest(f"{name[:63]!r} cannot name somebody", code="bad-link-name")
     if caller.role not in GRANTABLE_ROLES:
         raise Forbidden(f"{caller.identity} holds a certificate, which carries no role to sign in with")
+    if caller.identity.startswith("jwt:"):  # nothing would tell a session that its issuer has changed its mind
+        hint = "sign in with the provider itself (dashboard.oidc), or by a token: certwright token create"
+        raise Forbidden("a JWT is good for minutes, and signs nobody in for hours", code="no-link-by-jwt", hint=hint)
     if role not in GRANTABLE_ROLES:
         raise BadRequest(f"nobody can sign in with the role {role}", code="bad-role")
     is_own = role == caller.role and name is None

@@ -35,6 +35,7 @@ FRESH_FOR = 1.0
 """Seconds for which a revocation by another replica may go unnoticed."""
 _FORM = re.compile(r"cw_([0-9a-f]{12})_([A-Za-z0-9_-]{43})")
 _ANY = re.compile(r"(cw_[0-9a-f]{12}|cw[a-z](?=_[A-Za-z0-9_-]{16}))_[A-Za-z0-9_-]+")
+_JWT = re.compile(r"eyJ[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]*)?")
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@-]{0,62}")
 _ATTRIBUTE = re.compile(r"[a-z][a-z_]{0,30}")
 
@@ -108,8 +109,11 @@ def revoke_token(installation: Installation, caller: Caller, identity: str) -> A
 
 
 def hide_tokens(text: str) -> str:
-    """A text for others in which a token may stand: its id stays, its secret goes; so does that of a link (`cwl_`)."""
-    return _ANY.sub(r"\1_***", text)
+    """A text for others in which a token may stand: its id stays, its secret goes; so does that of a link (`cwl_`).
+
+    Of a JSON Web Token nothing stays.
+    """
+    return _ANY.sub(r"\1_***", _JWT.sub("eyJ***", text))
 
 
 def list_tokens(installation: Installation, caller: Caller) -> list[ApiToken]:

@@ -18,13 +18,13 @@ from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, f
 from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, SettingsError
 
-from ca.access import GRANTABLE_ROLES, Role
 from ca.errors import Misconfigured
 from ca.keys.pkcs11_uri import read_token_uri
 from ca.profiles.config import Duration, Pause
-from pki.addresses import Address, AnyName, DnsName, ListenerName, PublicUrl, TrustDomain
+from pki.addresses import Address, DnsName, ListenerName, PublicUrl, TrustDomain
 from pki.backup_settings import BackupSettings
 from pki.distribution_settings import ConsumerSettings, PlaceSettings, RotationSettings
+from pki.identity_settings import IdentitySettings
 from pki.lifecycle_settings import (
     EventSettings,
     InventorySettings,
@@ -105,28 +105,6 @@ class LimitSettings(_Table):
     burst: Burst = 1000
     anonymous_per_second: Rate = 20.0
     anonymous_burst: Burst = 200
-
-
-class CertificateGrant(_Table):
-    """A role for whoever holds a certificate of one profile with one name, written like `uri:spiffe://...`."""
-
-    profile: str
-    name: AnyName
-    role: Role
-    profiles: list[str] | None = None
-
-    @field_validator("role")
-    @classmethod
-    def _can_be_given(cls, role: Role) -> Role:
-        if role not in GRANTABLE_ROLES:
-            raise ValueError(f"the role {role} cannot be given")
-        return role
-
-
-class IdentitySettings(_Table):
-    """Which certificates are more than their holder's own."""
-
-    certificates: list[CertificateGrant] = []
 
 
 class WarnSettings(_Table):

@@ -32,16 +32,20 @@ class Gate:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Put the caller into the scope, or answer with the refusal."""
-        path = scope.get("path", "")
-        if scope["type"] == "http" and path.startswith(self._prefix) and path not in self._public:
+        if scope["type"] == "http":
+            path = scope.get("path", "")
+            is_guarded = path.startswith(self._prefix) and path not in self._public
             scope["app"] = self._app
             request = Request(scope)
             identity: Identity = self._app.state.identity
             try:
-                scope[CALLER] = identity.caller(request)
+                await identity.prepare(request)
+                if is_guarded:
+                    scope[CALLER] = identity.caller(request)
             except CertwrightError as error:
-                await (await on_our_error(request, error))(scope, receive, send)
-                return
+                if is_guarded:  # elsewhere whoever needs a caller is told
+                    await (await on_our_error(request, error))(scope, receive, send)
+                    return
         await self._inner(scope, receive, send)
 
 

@@ -1,8 +1,8 @@
 """Who asks: from the connection and the headers of a request to a `Caller`, or to nobody.
 
-Three credentials count. The Unix socket: whoever could open it owns the state directory. A token in `Authorization`.
-A client certificate of ours, presented in the TLS handshake of this very connection; a header that claims one means
-nothing here. A credential that is presented and does not hold is refused, even where none would have been needed.
+Three credentials count. The Unix socket: whoever could open it owns the state directory. A token in `Authorization`:
+ours or, if the settings name its issuer, a JSON Web Token (`jwt_bearers.py`). A client certificate of ours, presented in
+the TLS handshake of this very connection; a header that claims one means nothing here. A credential that is presented and does not hold is refused, even where none would have been needed.
 """
 
 from __future__ import annotations
@@ -18,9 +18,10 @@ from ca import certificates, clock
 from ca.access import Caller, Role, required
 from ca.authority import TRUSTED
 from ca.certificates import Stored
-from ca.errors import NotFound, Unauthenticated
+from ca.errors import Forbidden, NotFound, Unauthenticated
 from ca.x509.certificate import serial_text
 from pki.product import Product
+from pki.web.jwt_bearers import JwtBearers, is_jwt
 from pki.web.limits import RateLimiter
 
 LOCAL = "certwright.local"
@@ -46,9 +47,15 @@ class Identity:
         limits = product.settings.limits
         self._limiter = RateLimiter(limits.per_second, limits.burst)
         self._anonymous = RateLimiter(limits.anonymous_per_second, limits.anonymous_burst)
+        self.jwt = JwtBearers(product.settings.identity, product.state)
         self._remembered: dict[bytes, tuple[float, Caller]] = {}
         self.forgetful: list[Callable[[], None]] = []
         """What else is to be forgotten when something is revoked."""
+
+    async def prepare(self, request: HTTPConnection) -> None:
+        """Before anything else: what has to be fetched to know a caller. Nothing that comes after speaks to anybody."""
+        if LOCAL not in request.scope and (token := _bearer(request)) is not None and is_jwt(token):
+            await self.jwt.prepare(token)
 
     def caller(self, request: HTTPConnection) -> Caller:
         """The caller, or `Unauthenticated`. Takes one token from its bucket."""
@@ -67,7 +74,7 @@ class Identity:
             found = self._credential(request)
             if "authorization" not in request.headers:
                 found = session() or found
-        except Unauthenticated:
+        except (Unauthenticated, Forbidden):  # that it is genuine makes nobody of somebody to whom nothing is granted
             self._anonymous.take(_address(request))
             raise
         if found is None:
@@ -92,13 +99,10 @@ class Identity:
         """A token speaks before a certificate, but neither makes up for one beside it that does not hold."""
         der = request.scope.get(CERTIFICATE)
         holder = None if der is None else self._holder(der)
-        header = request.headers.get("authorization")
-        if header is None:
+        token = _bearer(request)
+        if token is None:
             return holder
-        scheme, _, value = header.partition(" ")
-        if scheme.lower() != "bearer":
-            raise Unauthenticated("the Authorization header is not a bearer token")
-        return self._product.tokens.caller(value.strip())
+        return self.jwt.caller(token) if is_jwt(token) else self._product.tokens.caller(token)
 
     def _holder(self, der: bytes) -> Caller:
         fingerprint = sha256(der).digest()
@@ -160,6 +164,19 @@ def _may_authenticate(certificate: x509.Certificate) -> bool:
     except x509.ExtensionNotFound:
         return False
     return ExtendedKeyUsageOID.CLIENT_AUTH in usages
+
+
+def _bearer(request: HTTPConnection) -> str | None:
+    """The one token that a request carries."""
+    headers = request.headers.getlist("authorization")
+    if not headers:
+        return None
+    if len(headers) > 1:  # who looked at the first before us, and who at the last?
+        raise Unauthenticated("there are several Authorization headers", hint="send one token")
+    scheme, _, value = headers[0].partition(" ")
+    if scheme.lower() != "bearer":
+        raise Unauthenticated("the Authorization header is not a bearer token")
+    return value.strip()
 
 
 def _address(request: HTTPConnection) -> str:

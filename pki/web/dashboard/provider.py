@@ -20,7 +20,8 @@ from ca.errors import Misconfigured, NotDelivered, Unauthenticated, Unavailable
 from pki.mail_settings import OidcSettings
 from pki.secret_files import read_secret
 from pki.web.dashboard.flow import Flow
-from pki.web.jwt_identity import Expected, ProviderKeys, verify
+from pki.web.jwt_identity import Expected, verify
+from pki.web.jwt_keys import ProviderKeys
 
 if TYPE_CHECKING:
     from renewers.egress import PinnedSession
