@@ -80,7 +80,7 @@ class Caller:
     """An identity that was proved, and what it is allowed."""
 
     identity: str
-    """How the ledger names it: `token:ci`, `certificate:<serial>`, `jwt:<issuer>:<subject>`, `local:uid=0`, `system:x`."""
+    """How the ledger names it: `token:ci`, `certificate:<serial>`, `jwt:<issuer>:<subject>`, `local:uid=0`."""
     role: Role
     profiles: frozenset[str] | None = None
     """The profiles it may ask for; None for all that its role is allowed."""

@@ -31,6 +31,7 @@ from pki.cli import (
     destination,
     doctor,
     event,
+    identity,
     init,
     issuer,
     key,
@@ -97,6 +98,7 @@ app.add_typer(profile.app, name="profile", rich_help_panel=CA)
 app.add_typer(cert.app, name="cert", rich_help_panel=CA)
 app.add_typer(key.app, name="key", rich_help_panel=CA)
 app.add_typer(token.app, name="token", rich_help_panel=CA)
+app.add_typer(identity.app, name="identity", rich_help_panel=CA)
 profile.app.command("diff")(profile_diff.diff)
 ledger.app.command("at")(ledger_at.at)
 ledger.app.command("prove")(prove.prove)

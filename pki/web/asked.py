@@ -128,6 +128,12 @@ class TokenRequest(_In):
     attributes: dict[Word, Word] = Field(default={}, max_length=20)
 
 
+class TokenText(_In):
+    """A JSON Web Token that somebody was given."""
+
+    token: SecretStr = Field(max_length=32 * 1024)
+
+
 class SignInLinkRequest(_In):
     """A link to sign in with; for oneself, if nothing else is said."""
 

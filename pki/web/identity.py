@@ -1,8 +1,9 @@
 """Who asks: from the connection and the headers of a request to a `Caller`, or to nobody.
 
-Three credentials count. The Unix socket: whoever could open it owns the state directory. A token in `Authorization`:
-ours or, if the settings name its issuer, a JSON Web Token (`jwt_bearers.py`). A client certificate of ours, presented in
-the TLS handshake of this very connection; a header that claims one means nothing here. A credential that is presented and does not hold is refused, even where none would have been needed.
+Three credentials count. The Unix socket: whoever could open it owns the state directory. A token in `Authorization`,
+ours or, where the settings name its issuer, a JSON Web Token (`jwt_bearers.py`). A client certificate of ours, shown in
+the TLS handshake of this very connection; a header that claims one means nothing here. A credential that is presented
+and does not hold is refused, even where none would have been needed.
 """
 
 from __future__ import annotations

@@ -101,13 +101,16 @@ class JwtBearers:
         """Who it is. `Unauthenticated` if it does not hold, `Forbidden` if it does and nothing is granted for it."""
         found = self._said(token, may_ask=False)
         if found.caller is None:
-            name = found.issuer
-            raise Forbidden(f"{name} vouches for {found.identity}, and no grant fits it", code="no-role", hint=HINT)
+            raise no_grant(found)
         return found.caller
 
     def explain(self, token: str) -> Verified:
         """The same with all that led to it, whether something is granted or not. It may fetch keys."""
         return self._said(token, may_ask=True)
+
+    def issuers(self) -> Sequence[tuple[JwtSettings, int, str | None]]:
+        """Every issuer, how many of its keys are known now, and why they could not be had when last asked for."""
+        return [(each.settings, each.keys.count, each.keys.failure) for each in self._issuers.values()]
 
     def name(self, token: str) -> str | None:
         """The name of the issuer that a token says it is from, if the settings have one."""
@@ -180,6 +183,12 @@ def _attributes(
         else:
             unset[name] = claim
     return found, unset
+
+
+def no_grant(found: Verified) -> Forbidden:
+    """The refusal of somebody who is vouched for, and to whom the settings grant nothing."""
+    message = f"{found.issuer} vouches for {found.identity}, and identity.jwt in the settings has no grant that fits"
+    return Forbidden(message, code="no-role", hint=HINT)
 
 
 def is_jwt(presented: str) -> bool:

@@ -36,7 +36,7 @@ PEOPLE = ("RS256", "ES256", "EdDSA")
 
 
 class Doubt(Exception):
-    """Why a token is not believed, as the end of a sentence about it, and what to do: each door says it in its words."""
+    """Why a token is not believed, as the end of a sentence about it, and what to do."""
 
     def __init__(self, why: str, advice: str) -> None:
         super().__init__(why)
@@ -71,6 +71,11 @@ class ProviderKeys:
     def count(self) -> int:
         """How many keys there are that can be used."""
         return 0 if _is_older(self._got, self._kept) else len(self._keys)
+
+    @property
+    def failure(self) -> str | None:
+        """Why they could not be had when they were last asked for, if they could not."""
+        return None if self._failed is None else self._failed[1].message
 
     def find(self, identity: Any, algorithm: Any) -> PyJWK:
         """The one key of this `kid` for this algorithm, asked for if need be; without a `kid`, the only one for it."""
