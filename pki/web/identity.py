@@ -48,7 +48,7 @@ class Identity:
         limits = product.settings.limits
         self._limiter = RateLimiter(limits.per_second, limits.burst)
         self._anonymous = RateLimiter(limits.anonymous_per_second, limits.anonymous_burst)
-        self.jwt = JwtBearers(product.settings.identity, product.state)
+        self.jwt = JwtBearers(product)
         self._remembered: dict[bytes, tuple[float, Caller]] = {}
         self.forgetful: list[Callable[[], None]] = []
         """What else is to be forgotten when something is revoked."""

@@ -17,8 +17,9 @@ from typing import Any
 from ca.access import Caller
 from ca.errors import Forbidden, Unauthenticated
 from pki.claims import Pattern, compile_pattern, is_label, look_up
-from pki.identity_settings import IdentitySettings, JwtGrant, JwtSettings
+from pki.identity_settings import JwtGrant, JwtSettings
 from pki.logs import logger
+from pki.product import Product
 from pki.web.jwks import source
 from pki.web.jwt_identity import MAX_SUBJECT, Expected, check, read_header, read_unverified
 from pki.web.jwt_keys import Doubt, ProviderKeys
@@ -80,8 +81,8 @@ class _Issuer:
 class JwtBearers:
     """Every issuer that the settings name."""
 
-    def __init__(self, settings: IdentitySettings, state: Path) -> None:
-        self._issuers = {each.issuer: _Issuer(each, state) for each in settings.jwt}
+    def __init__(self, product: Product) -> None:
+        self._issuers = {each.issuer: _Issuer(each, product.state) for each in product.settings.identity.jwt}
 
     async def prepare(self, token: str) -> None:
         """Fetch the keys that are missing for a token: `Unavailable` if they are not to be had."""

@@ -54,6 +54,7 @@ NEEDS: Mapping[str, tuple[Op, ...]] = {
     "GET /tokens": (Op.READ_TOKENS,),
     "POST /tokens": (Op.MANAGE_TOKENS,),
     "DELETE /tokens/{identity}": (Op.MANAGE_TOKENS,),
+    **dict.fromkeys(("GET /identity/issuers", "POST /identity/explain"), (Op.READ_TOKENS,)),
     "POST /sign-in-links": (Op.READ_AUTHORITIES,),
     "GET /sessions": (Op.READ_TOKENS,),
     "DELETE /sessions/{identity}": (Op.MANAGE_TOKENS,),

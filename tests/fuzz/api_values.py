@@ -247,6 +247,7 @@ class Living:
             "POST /authority-requests/{name}/chain": self._chain,
             "POST /authorities/{name}/state": self._state,
             "POST /tokens": self._token,
+            "POST /identity/explain": lambda _caller: {"token": self._one(words.JWTS, words.ODD_JWTS)},
             "POST /ledger/verify": self._verify,
             "POST /profiles/{name}/compare": self._compare,
             "POST /keys/block": self._block,

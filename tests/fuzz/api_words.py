@@ -140,6 +140,21 @@ ODD_SUBJECTS = (
     *("CN=\\zz", "CN=Test\x00Root", "CN=Fuzzed Root CA", "CN=" + "a,CN=" * 200 + "b", "CN=\ud800", " ", "CN=a\n"),
 )
 PROFILES = ("mesh", "server", "client", "device", "edge", "ephemeral")
+JWTS = (
+    "eyJhbGciOiJFUzI1NiIsImtpZCI6ImEifQ.eyJpc3MiOiJodHRwczovL2EuZXhhbXBsZSIsImF1ZCI6ImNlcnR3cmlnaHQifQ.AAAA",
+    "eyJhbGciOiJub25lIn0.eyJpc3MiOiJodHRwczovL2EuZXhhbXBsZSJ9.",
+)
+ODD_JWTS = (
+    "",
+    "..",
+    "a.b.c",
+    "cw_0_0",
+    "W1tbW1tb.W1tbW1tb.",
+    "\x00",
+    "\u00e9.\ud83d\ude00.x",
+    "x" * 20_000,
+    "." * 20_000,
+)
 ODD_PROFILES = ("ocsp-signer", "ocsp-signer", "sub-ca", "none", "../mesh", "MESH", "mesh\n", "")
 REASONS = ("unspecified", "superseded", "cessation-of-operation", "affiliation-changed", "privilege-withdrawn")
 ODD_REASONS = ("ca-compromise", "certificate-hold", "remove-from-crl", "keyCompromise", "7", "", "\x00", "x" * 128)

@@ -1007,6 +1007,7 @@ BODIES = {
     f"POST {API}/authorities/issuing/key/leave": {"key": "x", "passphrase": "y"},
     f"POST {API}/authorities/issuing/key/return": {"key": "x", "passphrase": "y"},
     f"POST {API}/tokens": {"name": "ci", "role": "auditor"},
+    f"POST {API}/identity/explain": {"token": "a.b.c"},
     f"POST {API}/sign-in-links": {},
     f"POST {API}/profiles/issuing/compare": {"content": "x"},
     f"POST {API}/ledger/verify": {},

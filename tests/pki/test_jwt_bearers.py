@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 import hmac
 import json
+import re
 import threading
+import tomllib
 from collections.abc import Callable, Iterator
 from datetime import timedelta
 from hashlib import sha256
@@ -25,6 +27,7 @@ from pki.web import jwt_bearers
 from pki.web.jwt_keys import ASK_AGAIN
 from tests.pki.conftest import API, World, bearer, certwright, csr, problem, wish
 from tests.provider import Provider, as_jwk, make_key, providing, text
+from tests.source import ROOT
 from tests.tokens import AUDIENCE, CLUSTER, FORGE, cluster_in, entry, job, jwks, key_of, public, service_account, signed
 
 ME = f"{API}/me"
@@ -467,3 +470,12 @@ def test_each_issuer_is_named_once() -> None:
     for other in (good | {"name": "other"}, good | {"issuer": "other"}):
         with pytest.raises(Misconfigured, match="of its own"):
             make_settings({"identity": {"jwt": [good, other]}})
+
+
+@pytest.mark.parametrize("page", ["README.md", "pki/README.md"])
+def test_what_the_pages_recommend_can_be_set(page: str) -> None:
+    """The entries there are read as they stand."""
+    blocks = re.findall(r"(?ms)^```\n(\[\[identity\.jwt\]\].*?)^```", (ROOT / page).read_text())
+    for block in blocks:
+        assert make_settings(tomllib.loads(block)).identity.jwt
+    assert blocks

@@ -749,6 +749,14 @@ DOORS = {
     "me": Door("GET /me", at(f"{API}/me"), KNOWN),
     "list tokens": Door("GET /tokens", at(f"{API}/tokens"), ADMINS | {"auditor", "granted auditor"}),
     "make a token": Door("POST /tokens", _new_token, ADMINS, 201),
+    "list issuers of JWTs": Door(
+        "GET /identity/issuers", at(f"{API}/identity/issuers"), ADMINS | {"auditor", "granted auditor"}
+    ),
+    "explain a JWT": Door(
+        "POST /identity/explain",
+        at(f"{API}/identity/explain", {"token": "a.b.c"}),
+        ADMINS | {"auditor", "granted auditor"},
+    ),
     "revoke a token": Door("DELETE /tokens/{identity}", _to_revoke, ADMINS),
     "make a link to sign in with": Door("POST /sign-in-links", at(f"{API}/sign-in-links", {}), KNOWN - HOLDERS, 201),
     "list who is signed in": Door("GET /sessions", at(f"{API}/sessions"), ADMINS | {"auditor", "granted auditor"}),

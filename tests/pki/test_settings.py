@@ -103,6 +103,16 @@ def test_every_setting_can_come_from_the_environment(monkeypatch: pytest.MonkeyP
         "ledger.publish_to": "/srv/heads",
         "ledger.publish_every": "6h",
         "identity.certificates": [{"profile": "client", "name": "email:a@b.example", "role": "auditor"}],
+        "identity.jwt": [
+            {
+                "name": "cluster",
+                "issuer": "https://kube.example",
+                "audience": "certwright",
+                "algorithms": ["RS256"],
+                "jwks_file": "keys.json",
+                "grants": [{"where": {"sub": "system:serviceaccount:*:*"}, "role": "auditor"}],
+            }
+        ],
         "inventory.scan_sockets": 7,
         "renewals.fraction": 0.5,
         "renewals.key_type": "P-384",
