@@ -943,6 +943,7 @@ def test_every_request_model_refuses_unknown_keys(described: dict[str, Any]) -> 
             "RevokeRequest",
             "StateRequest",
             "TokenRequest",
+            "TokenText",
             "VerifyRequest",
             "CeremonyAnswer",
             "CeremonyWanted",
