@@ -54,7 +54,7 @@ crash: $(VENV)/tests ## kill -9 under load and at every step; COUNT=200 is the f
 crash-renewals: $(VENV)/tests ## two replicas renew and are killed with -9; COUNT=200 kills is the full campaign
 	$(BIN)/python -m tests.crash.replicas 1000 $(or $(COUNT),200)
 
-race: $(VENV)/tests ## two replicas do everything at once, one is killed every few seconds; COUNT=20000 is the full campaign
+race: $(VENV)/tests ## two replicas of two processes do everything at once, one is killed every few seconds; COUNT=20000 is the full campaign
 	$(BIN)/python -m tests.crash.race $(or $(COUNT),20000)
 
 orders: $(VENV)/tests ## renewals before a hostile ACME server, over every challenge; COUNT=500 is the full campaign

@@ -14,6 +14,7 @@
         + MailRefused                a mail server takes nothing for this recipient, for good
       x Unavailable                  it could be done, but not now; we fail closed and recover by ourselves
         + StoreUnavailable
+        + Busy                       more is asked for than can be done at once; says when to ask again
         + StateLocked                another process owns the state directory
         + KeyUnavailable             a key is missing, locked or does not answer
         + IssuerUnavailable          a CA that we asked does not answer now, or says when to ask again
@@ -122,6 +123,16 @@ class Unavailable(CertwrightError):
     """It cannot be done now. Nothing was answered as done; the same request may be sent again."""
 
     code = "unavailable"
+
+
+class Busy(Unavailable):
+    """More is asked for than can be done at once; `retry_after` is in seconds."""
+
+    code = "busy"
+
+    def __init__(self, message: str, *, retry_after: int) -> None:
+        super().__init__(message, hint=f"nothing was begun; try again in {retry_after} s")
+        self.retry_after = retry_after
 
 
 class StoreUnavailable(Unavailable):

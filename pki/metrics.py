@@ -77,6 +77,15 @@ class Metrics:
             ["authority"],
             registry=registry,
         )
+        self.admission_waiting = Gauge(
+            "certwright_admission_waiting", "Issuances that wait for their turn.", registry=registry
+        )
+        self.admission_waited = Histogram(
+            "certwright_admission_waited_seconds",
+            "How long issuances waited, of those that had to.",
+            buckets=(0.01, 0.1, 1, 10, 60),
+            registry=registry,
+        )
         self.ledger_size = Gauge("certwright_ledger_size", "Entries that the newest head covers.", registry=registry)
         self.ledger_waiting = Gauge("certwright_ledger_waiting", "Entries that no head covers yet.", registry=registry)
         self.ledger_published_age_seconds = Gauge(

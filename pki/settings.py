@@ -105,6 +105,8 @@ class LimitSettings(_Table):
     burst: Burst = 1000
     anonymous_per_second: Rate = 20.0
     anonymous_burst: Burst = 200
+    issuing: int = Field(default=64, ge=1, le=10_000)
+    waiting: int = Field(default=1000, ge=1, le=100_000)
 
 
 class WarnSettings(_Table):

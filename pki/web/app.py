@@ -18,6 +18,7 @@ from pki.metrics import CONTENT_TYPE
 from pki.product import Product
 from pki.web import links, public, tiles
 from pki.web import publications as fetched_publications
+from pki.web.admission import Admission
 from pki.web.api import (
     alarms,
     answers,
@@ -135,7 +136,11 @@ def answering(app: FastAPI, product: Product) -> ASGIApp:
     app.state.browsers = Browsers(product, app.state.identity)
     app.state.providers = {}
     fast = Direct(app, {f"{API}/certificates": certificates.issue})
-    gate = Gate(PlainPath(fast), app, API, frozenset({OPENAPI}))
+    limits = product.settings.limits
+    paths = (f"{API}/certificates", "/renew")
+    admitted = Admission(PlainPath(fast), product, paths, at_once=limits.issuing, waiting=limits.waiting)
+    app.state.admission = admitted
+    gate = Gate(admitted, app, API, frozenset({OPENAPI}))
     return Ocsp(BodyLimit(gate, product.settings.limits.body_bytes), product)
 
 
@@ -154,6 +159,7 @@ def metrics(request: Request) -> Response:
     identity_of(request).caller(request).must(Operation.READ_METRICS)
     product = product_of(request)
     measure(product)
+    product.metrics.admission_waiting.set(request.app.state.admission.waiting)
     return Response(product.metrics.text(), media_type=CONTENT_TYPE)
 
 

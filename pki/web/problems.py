@@ -90,7 +90,7 @@ def problem(error: CertwrightError) -> Response:
         headers["WWW-Authenticate"] = 'Bearer realm="certwright"'
     if status == 503:
         headers["Retry-After"] = "1"
-    if isinstance(error, RateLimited):
+    if isinstance(error, RateLimited | errors.Busy):
         headers["Retry-After"] = str(error.retry_after)
     if error.code == "in-progress":
         headers["Retry-After"] = "1"

@@ -1,4 +1,4 @@
-"""`python -m tests.crash.race [COUNT [SECONDS]]`: the race of two replicas, with a PostgreSQL of its own.
+"""`python -m tests.crash.race [COUNT [SECONDS [PROCESSES]]]`: the race of replicas, with a PostgreSQL of its own.
 
 A module apart from `tests/crash/racing.py`, since the processes that are forked run this one's top again.
 """
@@ -13,9 +13,9 @@ from tests.postgresql import cluster, fresh_database
 
 def main(arguments: list[str]) -> int:
     """Run it, print what became of it."""
-    issuances, seconds = (*map(int, arguments), *(20_000, 3600)[len(arguments) :])
+    issuances, seconds, processes = (*map(int, arguments), *(20_000, 3600, 4)[len(arguments) :])
     with cluster() as server:
-        report = racing.campaign(fresh_database(server), issuances, seconds=seconds)
+        report = racing.campaign(fresh_database(server), issuances, seconds=seconds, processes=processes)
     print(
         f"{dict(report.counted)} under {report.kills} kills in {report.seconds:,.0f} s; "
         f"wrong: {len(report.wrong)} {report.wrong[:3]}"

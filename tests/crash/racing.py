@@ -136,7 +136,9 @@ def replica(url: str, home: Path, place: int, front: Any) -> None:
         thread.join()
 
 
-def campaign(url: str, issuances: int, *, pause: float = 3.0, seconds: float = 3600.0) -> Report:
+def campaign(
+    url: str, issuances: int, *, pause: float = 3.0, seconds: float = 3600.0, processes: int = REPLICAS
+) -> Report:
     """Until so much is issued and every link was tried, or the time is over; then judge."""
     report, begun = Report(), time.monotonic()
     until = begun + seconds
@@ -147,11 +149,11 @@ def campaign(url: str, issuances: int, *, pause: float = 3.0, seconds: float = 3
     try:
         _prepare(url, home, issuances // 10)
         front = context.RawValue("q", 0)  # without a lock, which a dead process would keep
-        running = [_started(context, url, home, place, front) for place in range(REPLICAS)]
-        said = [0] * REPLICAS
+        running = [_started(context, url, home, place, front) for place in range(processes)]
+        said = [0] * processes
         while not _is_done(home, issuances, front.value) and time.monotonic() < until:
             time.sleep(pause * (0.5 + secrets.randbelow(1000) / 1000))
-            place = report.kills % REPLICAS
+            place = report.kills % processes
             while _said(home, place) <= said[place] and running[place].is_alive() and time.monotonic() < until:
                 time.sleep(0.05)  # on a slow machine none would live
             said[place] = _said(home, place)

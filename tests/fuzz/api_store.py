@@ -179,8 +179,10 @@ class Remains:
             if Op.REVOKE_ANY not in allowed(Role(asker.role)) and not is_own and not spread:
                 yield f"revocation: {row.serial} of {stored.requested_by} by {row.revoked_by}"
         blocked = {row.spki_sha256: row.blocked_at for row in self._rows(BlockedKey)}
+        crossed = {row.serial for row in self._rows(CrossCertificate)}
         for stored in self.certificates.values():
-            if stored.recorded_at > blocked.get(stored.spki_sha256, stored.recorded_at):
+            since = blocked.get(stored.spki_sha256, stored.recorded_at)
+            if stored.serial not in crossed and stored.recorded_at > since:
                 yield f"blocked: {stored.serial} was issued for a key that was blocked before"
 
     def _entries(self) -> Iterator[str]:

@@ -150,6 +150,8 @@ def test_every_setting_can_come_from_the_environment(monkeypatch: pytest.MonkeyP
         "crl.backdate": "5h",
         "ocsp.refresh": "1h",
         "ocsp.backdate": "5m",
+        "limits.issuing": 8,
+        "limits.waiting": 50,
         "approval.two_persons": True,
         "approval.lifetime": "2h",
         "mail.server": "mail.example.org:587",
