@@ -80,9 +80,11 @@ class Kubernetes:
         self.call("POST", f"{rbac}/rolebindings", binding)
         return name
 
-    def token(self, namespace: str, account: str, *, bound_to: str | None = None) -> str:
-        """A token of an account for an hour, or as long as a Secret exists."""
+    def token(self, namespace: str, account: str, *, bound_to: str | None = None, audience: str | None = None) -> str:
+        """A token of an account for an hour, or as long as a Secret exists; for the API, or for somebody else."""
         spec: dict[str, Any] = {"expirationSeconds": 3600}
+        if audience is not None:
+            spec["audiences"] = [audience]
         if bound_to is not None:
             spec["boundObjectRef"] = {"kind": "Secret", "apiVersion": "v1", "name": bound_to}
         path = f"/api/v1/namespaces/{namespace}/serviceaccounts/{account}/token"

@@ -18,6 +18,8 @@ from pki.secret_files import read_token
 
 SECONDS = 10.0
 MAX_ANSWER = 1 << 18
+ACCEPT = "application/jwk-set+json, application/json"
+"""RFC 7517 section 8.5.2. A Kubernetes API answers 406 to who takes but the second."""
 UNAVAILABLE = "identity-keys-unavailable"
 
 
@@ -40,7 +42,7 @@ def _read(settings: JwtSettings, path: Path) -> Mapping[str, Any]:
 def _fetch(settings: JwtSettings, state: Path) -> Mapping[str, Any]:
     from renewers import egress
 
-    headers = {"Accept": "application/json"}
+    headers = {"Accept": ACCEPT}
     deadline = clock.monotonic() + SECONDS
     try:
         if settings.token_file:

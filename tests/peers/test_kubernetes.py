@@ -16,21 +16,32 @@ from dataclasses import dataclass, replace
 from hashlib import sha256
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import httpx
 import pytest
 
-from ca.errors import BadRequest, Misconfigured, NotDelivered
+from ca.access import Role
+from ca.errors import BadRequest, Misconfigured, NotDelivered, Unauthenticated
+from ca.keys.algorithms import KeyType
+from ca.policy import Subject, judge
+from ca.profiles.collection import Profiles
 from ca.secret import Secret
+from ca.x509.names import parse
+from pki.product import Product
+from pki.settings import make_settings
+from pki.web.jwt_bearers import JwtBearers
 from renewers.delivering.material import laid_out
 from renewers.publishers import Material, Publisher, RollsBack, cluster
 from renewers.publishers.cluster import Cluster
 from renewers.publishers.kubernetes import PLURALS, make_kubernetes
-from tests import peer
+from tests import peer, rig
 from tests.kubernetes import ADMINS, Kubernetes, content, kubernetes
 from tests.pebble import loopback_tls
+from tests.tokens import AUDIENCE, entry
 
+ISSUER = "https://kubernetes.test"
 BORN = 1_790_000_000
 both_kinds = pytest.mark.parametrize("kind", ["Secret", "ConfigMap"])
 
@@ -616,3 +627,27 @@ def test_names_are_dns_labels(odd: Any) -> None:
     if odd not in ("a" * 55, "a-previous"):
         with pytest.raises(BadRequest, match="namespace "):
             make_kubernetes({**settings, "namespace": odd}, clusters=clusters)
+
+
+def test_its_service_accounts_are_callers_of_ours(api: Kubernetes, tmp_path: Path) -> None:
+    """Their own tokens, verified with the keys that the cluster serves to its own, are bound to their namespace."""
+    accounts = {name: api.account(api.namespace(name), "runner") for name in ("payments", "billing")}
+    (tmp_path / "here").write_text(api.token("billing", accounts["billing"]))
+    wanted = {
+        **entry("cluster", ISSUER, jwks_url=f"{api.server}/openid/v1/jwks", token_file="here"),
+        "ca_file": str(api.ca_file),
+        "algorithms": ["RS256"],
+    }
+    settings = make_settings({"identity": {"jwt": [wanted]}})
+    bearers = JwtBearers(cast(Product, SimpleNamespace(settings=settings, state=tmp_path)))
+    found = bearers.explain(api.token("payments", accounts["payments"], audience=AUDIENCE))
+    assert found.identity == "jwt:cluster:system:serviceaccount:payments:runner"
+    assert found.caller is not None
+    assert (found.caller.role, found.caller.attributes) == (Role.REQUESTER, {"namespace": "payments"})
+    profile = Profiles(rig.CONFIG / "profiles", rig.VARIABLES)["mesh"]
+    for namespace, codes in (("payments", []), ("billing", ["name-not-allowed"])):
+        names = [parse(f"uri:spiffe://example.internal/ns/{namespace}/sa/runner")]
+        subject = Subject(names, KeyType.P256, 3600, found.caller.role, found.caller.attributes)
+        assert [reason.code for reason in judge(profile, subject)] == codes
+    with pytest.raises(Unauthenticated, match="meant for somebody else"):
+        bearers.explain(api.token("payments", accounts["payments"]))
