@@ -404,6 +404,10 @@ def test_explain_says_what_a_token_is_taken_for_and_why(state: Path, open_with: 
     good = explained(signed(service_account(**{"kubernetes.io": {"namespace": "payments"}})) + "\n")
     assert (good["is_let_in"], good["grant"], good["role"]) == (True, 1, "requester")
     assert (good["attributes"], good["unset"]) == ({"namespace": "payments"}, {"node": "/kubernetes.io/node/name"})
+    for odd in (["payments"], "pay/ments", "*", {"a": 1}, "", None):
+        assert explained(signed(service_account(namespace=odd, sub="system:serviceaccount:a:b")))["attributes"] == {
+            "node": "node-1"
+        }
     person = explained(signed(service_account(sub="ada")))
     assert (person["is_let_in"], person["identity"], person["refused"]["code"]) == (False, "jwt:cluster:ada", "no-role")
     wanted = {"grant": 1, "claim": "sub", "pattern": "system:serviceaccount:*:*", "said": '"ada"', "fits": False}

@@ -17,7 +17,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from ca import clock
-from ca.errors import Unauthenticated
+from ca.errors import Unauthenticated, Unavailable
 from pki.web.jwt_identity import Expected, verify
 from pki.web.jwt_keys import ASK_AGAIN, KEYS_KEPT, MAX_KEYS, ProviderKeys
 from tests.provider import CLIENT, Key, as_jwk, make_key, text
@@ -231,6 +231,14 @@ def test_a_provider_that_answers_again_is_asked_again() -> None:
     with pytest.raises(TimeoutError):
         verify(signed(claims()), known, EXPECTED)
     assert verify(signed(claims()), known, EXPECTED)
+
+
+def test_who_may_not_ask_is_told_what_is_known() -> None:
+    """On an event loop nothing is fetched, and what was never fetched, or too long ago, lets nobody in."""
+    known = keys()
+    with pytest.raises(Unavailable):
+        known.known("RS256", "RS256")
+    assert known.find("RS256", "RS256") is known.known("RS256", "RS256")
 
 
 def test_a_little_skew_is_forgiven() -> None:
