@@ -243,6 +243,7 @@ def _late(operation: str) -> int:
         f"POST {API}/tokens": 0,
         f"POST {API}/authorities": 0,
         f"GET {API}/ledger/head": 0,
+        f"DELETE {API}/lineages/{{name}}": 3,  # its destinations go with it
     }
     return first.get(operation, 2 if operation.startswith("DELETE") else 1)
 

@@ -65,6 +65,7 @@ class Living:
         self.consumers = Consumers(world, chance, self._one)
         self.ceremonies = Ceremonies(world.product, chance, self._one)
         self.certificates: list[Known] = []
+        self.held: list[str] = []
         self.tokens: list[str] = []
         self.authorities: list[str] = []
         self.requested: dict[str, str] = {}
@@ -134,6 +135,8 @@ class Living:
             case "POST /certificates" | "POST /certificates/{serial}/renew" if "certificate" in content:
                 self.certificates.append(Known(content["serial"], caller.identity, self._own_key))
                 del self.certificates[:-MOST_KEPT]
+            case "POST /certificates/{serial}/hold" if "serial" in content:
+                self.held = [*self.held[-20:], content["serial"]]
             case "POST /tokens" if "token" in content:
                 self._adopt(ask, content)
             case "DELETE /tokens/{identity}" if "expires_at" in content:
@@ -194,6 +197,8 @@ class Living:
             return self._chance.choice(words.SERIALS)
         if caller.identity.startswith("certificate:") and not self._is_odd():
             return caller.identity.removeprefix("certificate:")
+        if path.endswith("/release") and self.held and not self._is_odd():
+            return self.held.pop()
         own = [known for known in self.certificates if known.identity == caller.identity]
         self._target = self._one(own[-15:], self.certificates[-100:])
         return self._target.serial if self._chance.random() < 0.9 else f"0x00{self._target.serial.upper()}"
