@@ -74,6 +74,8 @@ def prepare(lifecycle: Lifecycle, rotation: Underway) -> Outcome:
 
 def introduce(lifecycle: Lifecycle, rotation: Underway) -> Outcome:
     """Have the new CAs and their first CRLs published; the versions that contain them are what has to be proved."""
+    if (outlived := _outlived(lifecycle, rotation)) is not None:
+        return outlived
     if waiting := evidence.unlisted(lifecycle, rotation.incoming):
         return Wait([f"the first CRLs of {name}" for name in waiting], SOON)
     if (relieved := _relieve(lifecycle, rotation)) is not None:
@@ -86,8 +88,8 @@ def introduce(lifecycle: Lifecycle, rotation: Underway) -> Outcome:
 
 def prove(lifecycle: Lifecycle, rotation: Underway) -> Outcome:
     """Wait until everybody who has to hold these versions was proved to, or was waived in writing."""
-    if (relieved := _relieve(lifecycle, rotation)) is not None:
-        return relieved
+    if (found := _outlived(lifecycle, rotation) or _relieve(lifecycle, rotation)) is not None:
+        return found
     passage = gates.consumers(lifecycle, rotation, Stage.PROVE, rotation.versions(Stage.INTRODUCE))
     if not passage.is_open:
         return Wait(passage.why, LATER)
@@ -181,6 +183,16 @@ def _withdraw(lifecycle: Lifecycle, rotation: Underway) -> Outcome:
     if versions is None:
         return Wait(["a publication without the old CAs"], SOON)
     return Step("published without them", {"versions": versions}, rotation.finding(distrust=versions))
+
+
+def _outlived(lifecycle: Lifecycle, rotation: Underway) -> Done | None:
+    """Make those again that have expired before they ever signed: the process may have been away for longer."""
+    now = clock.timestamp()
+    gone = [row.name for row in _not_active(lifecycle, rotation) if row.not_after <= now]
+    if not gone or rotation.is_reverting:
+        return None
+    kept = [name for name in rotation.incoming if name not in gone]
+    return Done(Stage.PREPARE, {"expired": gone}, underway.names(incoming=kept))
 
 
 def _relieve(lifecycle: Lifecycle, rotation: Underway) -> Step | None:

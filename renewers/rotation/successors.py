@@ -65,6 +65,7 @@ def find(lifecycle: Lifecycle, rotation: Underway, old: Authority, parent: Autho
         for row in lifecycle.installation.authorities.all()
         if (row.line, row.parent_id, row.state) == (old.line, wanted, State.PREPARED)
         and row.generation > old.generation
+        and row.not_after > clock.timestamp()
         and row.name not in rotation.outgoing
         and (not rotation.is_compromise or row.created_at >= rotation.started_at)
     ]
