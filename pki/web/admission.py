@@ -29,6 +29,8 @@ from pki.web.turns import Turns, Waiting
 
 SOON = 3600
 """Seconds before the end of a certificate from which its renewal goes before everybody else's wishes."""
+LAST_PART = 6
+"""And it is in the last sixth of its life, or one that lives for an hour would always be about to end."""
 LONGEST_RETRY = 60
 SAY_AGAIN = 10.0
 """Seconds between two lines in the log that say that the queue is full."""
@@ -93,7 +95,7 @@ class Admission:
         turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         one = Waiting(caller.identity, turn, self._deadline(scope))
         if (leaves := self._turns.join(one)) is not None:
-            self._say_full()
+            self._say_full(leaves.identity)
             leaves.item.set_exception(self._busy())
         began, gone = clock.monotonic(), asyncio.ensure_future(_gone(receive))
         try:
@@ -101,6 +103,7 @@ class Admission:
             if not turn.done():
                 raise ConnectionResetError
             turn.result()
+            self._product.metrics.admission_waited.observe(clock.monotonic() - began)
         except BaseException:
             if not self._turns.leave(one) and turn.done() and not turn.cancelled() and turn.exception() is None:
                 self._under_way -= 1  # the turn came at the same moment; it is the next one's
@@ -108,7 +111,6 @@ class Admission:
             raise
         finally:
             gone.cancel()
-            self._product.metrics.admission_waited.observe(clock.monotonic() - began)
 
     def _call(self) -> None:
         """Let those in whose turn it is."""
@@ -126,8 +128,10 @@ class Admission:
         serial = scope["path"].removeprefix(self._issue).removesuffix(self._renew).strip("/")
         if serial != caller.certificate:
             return None
-        ends = int(x509.load_der_x509_certificate(der).not_valid_after_utc.timestamp())
-        return ends if ends - clock.timestamp() <= SOON else None
+        shown = x509.load_der_x509_certificate(der)
+        ends = int(shown.not_valid_after_utc.timestamp())
+        life = ends - int(shown.not_valid_before_utc.timestamp())
+        return ends if ends - clock.timestamp() <= min(SOON, life // LAST_PART) else None
 
     @property
     def waiting(self) -> int:
@@ -138,10 +142,11 @@ class Admission:
         seconds = min(LONGEST_RETRY, max(1, ceil(len(self._turns) * self._seconds / self._at_once)))
         return Busy("more certificates are asked for than can be issued at present", retry_after=seconds)
 
-    def _say_full(self) -> None:
+    def _say_full(self, identity: str) -> None:
         if clock.monotonic() - self._said >= SAY_AGAIN:
             self._said = clock.monotonic()
-            log.warning("admission-full", waiting=len(self._turns), hint="see limits.issuing and limits.waiting")
+            hint = "see limits.issuing and limits.waiting; refused is who had the most waiting, or came last"
+            log.warning("admission-full", waiting=len(self._turns), refused=identity, hint=hint)
 
 
 async def _read(receive: Receive) -> deque[Message] | None:

@@ -12,7 +12,7 @@ import httpx
 import pytest
 from starlette.types import Message, Receive, Scope, Send
 
-from ca import certificates
+from ca import certificates, clock
 from ca.access import Caller, Role
 from pki.metrics import Metrics
 from pki.web.admission import Admission
@@ -188,7 +188,10 @@ async def test_nothing_else_waits() -> None:
 
 def test_a_certificate_about_to_end_goes_first(world: World) -> None:
     """By the certificate that was shown in the handshake, and for that very one; nothing that is said counts."""
-    near = rig.issue(world.installation, lifetime=timedelta(minutes=50))
+    near = rig.issue(world.installation, lifetime=timedelta(hours=8))
+    later = clock.now() + timedelta(hours=7, minutes=30)
+    with clock.pinned(later - timedelta(minutes=10)):
+        short = rig.issue(world.installation, lifetime=timedelta(hours=1))  # ends soon, and has lived a sixth
     far = rig.issue(world.installation, "spiffe://example.internal/ns/payments/sa/web")
     stored = certificates.find(world.installation.store, near.serial)
 
@@ -204,6 +207,7 @@ def test_a_certificate_about_to_end_goes_first(world: World) -> None:
         for who, (path, more) in {
             "far": shows(far.serial, far.certificate, own.format(far.serial)),
             "another's": shows(far.serial, far.certificate, own.format(near.serial)),
+            "short": shows(short.serial, short.certificate, own.format(short.serial)),
             "issues": shows(near.serial, near.certificate, PATHS[0]),
             "near": shows(stored.serial, stored.der, own.format(stored.serial)),
         }.items():
@@ -211,7 +215,8 @@ def test_a_certificate_about_to_end_goes_first(world: World) -> None:
         await desk.finish()
         return desk.inner.order
 
-    order = asyncio.run(story())
+    with clock.pinned(later):
+        order = asyncio.run(story())
     assert order[:2] == ["first", "near"]
     assert set(order[2:4]) == {"ada", "grace"}
 
