@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import signal
+import socket
 import sqlite3
 import threading
 from contextlib import closing
@@ -9,7 +11,7 @@ from contextlib import closing
 import httpx
 
 from tests.pki.conftest import API, Template, serving, wish
-from tests.pki.test_serve import home, until
+from tests.pki.test_serve import home, process_of, until
 
 __all__ = ["home"]
 CROWD = 12
@@ -30,6 +32,15 @@ def waiting(client: httpx.Client) -> int:
     """How many wait, as Prometheus is told."""
     lines = client.get("/metrics").raise_for_status().text.splitlines()
     return next(int(float(line.split()[1])) for line in lines if line.startswith("certwright_admission_waiting "))
+
+
+def refuses_connections(port: int) -> bool:
+    """Whether nobody listens there any more."""
+    try:
+        socket.create_connection(("127.0.0.1", port), timeout=5).close()
+    except ConnectionRefusedError:
+        return True
+    return False
 
 
 def test_a_crowd_does_not_keep_another_waiting(home: Template) -> None:
@@ -57,3 +68,22 @@ def test_a_crowd_does_not_keep_another_waiting(home: Template) -> None:
         oldest_first = [item["serial"] for item in reversed(items)][before:]
         assert oldest_first.index(late[0].json()["serial"]) <= 2
         assert f"certwright_admission_waited_seconds_count {CROWD}.0" in admin.get("/metrics").text
+
+
+def test_who_waits_is_answered_before_the_end(home: Template) -> None:
+    """SIGTERM: no new connection, and everybody that waits is served first."""
+    crowd: list[httpx.Response] = []
+    settings = {"CERTWRIGHT_LIMITS__ISSUING": "1", "CERTWRIGHT_LISTEN__DRAIN": "0s"}
+    with serving(home.state, home.token, **settings) as server, server.over_socket() as admin:
+        database = sqlite3.connect(server.state / "certwright.db", isolation_level=None)
+        with closing(database), server.over_tls(server.token) as many:
+            database.execute("BEGIN IMMEDIATE")
+            threads = [ask(many, crowd, 0) for _ in range(4)]
+            until(lambda: waiting(admin) == 3, "a crowd that waits")
+            process_of(server).send_signal(signal.SIGTERM)
+            until(lambda: refuses_connections(server.tls), "listeners that are closed")
+            database.execute("ROLLBACK")
+            for thread in threads:
+                thread.join(60)
+        assert [answer.status_code for answer in crowd] == [201] * 4
+        assert process_of(server).wait(60) == 0
