@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable, Coroutine
 from datetime import timedelta
 from typing import Any
 
@@ -47,7 +47,8 @@ class Desk:
 
     def __init__(self, *, at_once: int = 1, waiting: int = 3) -> None:
         self.inner = Inner()
-        product: Any = type("Product", (), {"metrics": Metrics()})
+        self.metrics = Metrics()
+        product: Any = type("Product", (), {"metrics": self.metrics})
         self.admission = Admission(self.inner, product, PATHS, at_once=at_once, waiting=waiting)
         self.tasks: dict[str, asyncio.Task[list[Message]]] = {}
         self.hangups: dict[str, asyncio.Event] = {}
@@ -56,7 +57,7 @@ class Desk:
         """A request, which is left alone until it waits or goes on."""
         caller = Caller(identity or who, Role.REQUESTER)
         scope: Scope = {"type": "http", "method": "POST", "path": path, "headers": [], "who": who, CALLER: caller}
-        scope |= more or {}
+        scope.update(more or {})
         self.hangups[who] = hangup = asyncio.Event()
         sent: list[Message] = []
         parts = iter([(b"{", True), (b"}", False)])
@@ -92,7 +93,7 @@ class Desk:
         return sent[0]["status"] if sent else None
 
 
-def lived(story: Callable[[], Awaitable[None]]) -> Callable[[], None]:
+def lived(story: Callable[[], Coroutine[Any, Any, None]]) -> Callable[[], None]:
     """A test that is a story of tasks."""
 
     def test() -> None:
@@ -137,6 +138,8 @@ async def test_a_full_queue_says_when_to_come_again() -> None:
     assert 1 <= int(headers[b"retry-after"]) <= 60
     assert json.loads(body["body"])["code"] == "busy"
     assert desk.admission.waiting == 0
+    waited = next(iter(desk.metrics.admission_waited.collect())).samples
+    assert next(each.value for each in waited if each.name.endswith("_count")) == 2  # crowd 1 and ada; no other did
 
 
 @lived

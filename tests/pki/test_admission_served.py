@@ -73,8 +73,8 @@ def test_a_crowd_does_not_keep_another_waiting(home: Template) -> None:
 def test_who_waits_is_answered_before_the_end(home: Template) -> None:
     """SIGTERM: no new connection, and everybody that waits is served first."""
     crowd: list[httpx.Response] = []
-    settings = {"CERTWRIGHT_LIMITS__ISSUING": "1", "CERTWRIGHT_LISTEN__DRAIN": "0s"}
-    with serving(home.state, home.token, **settings) as server, server.over_socket() as admin:
+    started = serving(home.state, home.token, CERTWRIGHT_LIMITS__ISSUING="1", CERTWRIGHT_LISTEN__DRAIN="0s")
+    with started as server, server.over_socket() as admin:
         database = sqlite3.connect(server.state / "certwright.db", isolation_level=None)
         with closing(database), server.over_tls(server.token) as many:
             database.execute("BEGIN IMMEDIATE")
