@@ -166,7 +166,7 @@ def options(
         str | None, typer.Option(envvar="CERTWRIGHT_SERVER", help="URL of a remote installation, https://...")
     ] = None,
     token: Annotated[
-        str | None, typer.Option(envvar="CERTWRIGHT_TOKEN", help="API token for it. Better in the environment.")
+        str | None, typer.Option(envvar="CERTWRIGHT_TOKEN", help="API token or JWT for it. Better in the environment.")
     ] = None,
     ca_file: Annotated[
         Path | None, typer.Option(envvar="CERTWRIGHT_CA_FILE", help="Root certificate that it has to chain to, PEM.")

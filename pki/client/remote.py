@@ -71,7 +71,8 @@ def _ask(key: Path) -> str:
 def _checked(token: str) -> str:
     if not _TOKEN.fullmatch(token):
         raise Misconfigured(
-            "the token is not one: it has characters that no token has", hint="copy it again; it begins with cw_"
+            "the token is not one: it has characters that no token has",
+            hint="copy it again; one of ours begins with cw_",
         )
     return token
 

@@ -19,6 +19,7 @@ from pki.doctor.finding import Finding, Level
 from pki.doctor.listeners import listeners
 from pki.doctor.permissions import permissions
 from pki.doctor.signers import signers
+from pki.doctor.vouching import vouching
 from pki.product import Product
 
 SMALLEST_DISK = 512 << 20
@@ -212,12 +213,13 @@ CHECKS: Mapping[str, Check] = {
     "completeness": complete,
     "cdp": distribution,
     "listeners": listeners,
+    "identity": vouching,
     "schedule": schedule,
     "backup": backups,
     "ledger": ledger,
 }
 """By the name that their findings have."""
-WITHOUT_STORE = ("permissions", "disk", "schedule")
+WITHOUT_STORE = ("permissions", "disk", "identity", "schedule")
 """Those that say something while the database is away."""
 
 

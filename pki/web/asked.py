@@ -13,6 +13,8 @@ PLAIN = r"^[^\x00-\x1f\x7f]*$"
 """Without control characters, which no name of ours has and not every database takes."""
 Text = Annotated[str, StringConstraints(max_length=2048)]
 Word = Annotated[str, StringConstraints(min_length=1, max_length=128, pattern=PLAIN)]
+IdentityText = Annotated[str, StringConstraints(min_length=1, max_length=400, pattern=PLAIN)]
+"""Of a caller, as the ledger names it: the subject of a JWT may have 255 characters."""
 Pem = Annotated[str, StringConstraints(max_length=64 * 1024)]
 DurationText = Annotated[str, StringConstraints(max_length=16)]
 
@@ -27,7 +29,7 @@ class CertificateFilter(_In):
     name: Text | None = None
     profile: Word | None = None
     authority: Word | None = None
-    requested_by: Word | None = None
+    requested_by: IdentityText | None = None
 
 
 class IssueRequest(_In):

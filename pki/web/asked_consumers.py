@@ -41,7 +41,7 @@ class ConsumerRequest(_In):
     identities: list[Text] = Field(
         default=[],
         max_length=20,
-        description="who acknowledges: `token:NAME`, or a certificate's `name:uri:spiffe://...`",
+        description="who acknowledges: `token:NAME`, `jwt:ISSUER:SUBJECT`, or a certificate's `name:uri:spiffe://...`",
     )
     gates: bool = Field(default=True, description="whether rotations wait for it")
     fresh_within: DurationText = Field(default="1h", description="how old what it holds may be before that is an alarm")

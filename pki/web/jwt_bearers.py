@@ -18,11 +18,11 @@ from ca.access import Caller
 from ca.errors import Forbidden, Unauthenticated
 from pki.claims import Pattern, compile_pattern, is_label, look_up
 from pki.identity_settings import JwtGrant, JwtSettings
+from pki.jwks import source
+from pki.jwt_keys import Doubt, ProviderKeys
 from pki.logs import logger
 from pki.product import Product
-from pki.web.jwks import source
 from pki.web.jwt_identity import MAX_SUBJECT, Expected, check, read_header, read_unverified
-from pki.web.jwt_keys import Doubt, ProviderKeys
 
 FILE_KEPT = 2
 """Seconds for which a file of keys is not read again at most."""

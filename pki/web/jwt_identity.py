@@ -1,8 +1,8 @@
 """Signed statements of an issuer about somebody: JSON Web Tokens (RFC 7519), verified.
 
 The algorithm is what the issuer's key is for and never what a token asks for (RFC 8725 section 3.1). Issuer, audience,
-party, times and nonce have to be there and to fit; the clock is ours. Nothing here speaks to anybody: `jwt_keys.py` has
-the keys. `pki/web/dashboard/oidc.py` signs people in by it, `pki/web/jwt_bearers.py` takes callers of the API for it.
+party, times and nonce have to be there and to fit; the clock is ours. Nothing here speaks to anybody; its keys are
+those of `pki/jwt_keys.py`. `dashboard/oidc.py` signs people in by it, `jwt_bearers.py` knows callers of the API by it.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from ca import clock
 from ca.errors import Unauthenticated
-from pki.web.jwt_keys import Doubt, ProviderKeys
+from pki.jwt_keys import Doubt, ProviderKeys
 
 if TYPE_CHECKING:
     from jwt import PyJWK

@@ -117,7 +117,7 @@ def prove(tx: Transaction, consumer_id: int, stream: str, version: int, by: str)
 
 def _known_as(lifecycle: Lifecycle, caller: Caller, identities: frozenset[str]) -> str | None:
     """Which of a consumer's identities the caller is: its token, or a name in its certificate, valid now."""
-    if caller.identity.startswith("token:") and caller.identity in identities:
+    if caller.identity.startswith(("token:", "jwt:")) and caller.identity in identities:
         return caller.identity
     if caller.certificate is None:
         return None

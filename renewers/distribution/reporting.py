@@ -30,6 +30,8 @@ MOST_IDENTITIES = 20
 _FIELDS = frozenset({"stream", "version", "sha256", "at", "state", "reason"})
 _TOKEN = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@-]{0,62}")
 """As `ca/tokens.py` names them."""
+_JWT = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}:[ -~]{1,255}")
+"""An issuer of JSON Web Tokens as the settings name it, and of whom it speaks."""
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 
 
@@ -96,7 +98,7 @@ def read_signed(body: bytes) -> tuple[str, Report]:
 
 
 def check_identities(found: Iterable[Any]) -> tuple[str, ...]:
-    """`token:NAME` and `name:<kind>:<value>`, in canonical form. `BadRequest` (`bad-identity`) if one is neither."""
+    """`token:NAME`, `jwt:ISSUER:SUBJECT`, `name:<kind>:<value>`, in canonical form. `BadRequest` if one is none."""
     checked = tuple(sorted({_identity(one) for one in found}))
     if len(checked) > MOST_IDENTITIES:
         raise BadRequest(f"a consumer has at most {MOST_IDENTITIES} identities", code="bad-identity")
@@ -112,6 +114,8 @@ def _identity(text: Any) -> str:
     kind, _, value = text.partition(":") if isinstance(text, str) else ("", "", "")
     if kind == "token" and _TOKEN.fullmatch(value):
         return f"token:{value}"
+    if kind == "jwt" and _JWT.fullmatch(value):
+        return f"jwt:{value}"
     if kind == "name" and value.partition(":")[0] in set(Kind):
         try:
             name = names.parse(value)
@@ -119,7 +123,7 @@ def _identity(text: Any) -> str:
             raise _bad_identity(text, error.message) from None
         if not name.is_wildcard:
             return f"name:{name}"
-    raise _bad_identity(str(text), "it is neither a token nor a whole name in a certificate")
+    raise _bad_identity(str(text), "it is no token, no subject of an issuer, and no whole name in a certificate")
 
 
 def _bad_identity(text: str, why: str) -> BadRequest:
@@ -127,7 +131,7 @@ def _bad_identity(text: str, why: str) -> BadRequest:
     return BadRequest(
         f"{shown!r} is nobody that reports: {one_line(why)}",
         code="bad-identity",
-        hint="token:NAME, name:uri:spiffe://..., name:dns:HOST, name:ip:ADDRESS or name:email:MAILBOX",
+        hint="token:NAME, jwt:ISSUER:SUBJECT, name:uri:spiffe://..., name:dns:HOST, name:ip:ADDRESS, name:email:BOX",
     )
 
 

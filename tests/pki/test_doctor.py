@@ -23,7 +23,9 @@ from pki.doctor.finding import Level
 from pki.initialise import InitPlan, initialise
 from pki.product import Product
 from pki.pulse import Pulses
+from pki.settings import make_settings
 from tests.ca.world import outside
+from tests.tokens import CLUSTER, GRANTS, entry, jwks, public
 
 
 @pytest.fixture(scope="module")
@@ -113,6 +115,24 @@ def test_an_expired_ca_is_found(product: Product, monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr(product.installation.authorities, "trusted", lambda: rows)
     monkeypatch.setattr(product.installation.authorities, "issuer", lambda _name: None)
     assert bad(product) == {"expiry"}
+
+
+def test_keys_of_issuers_that_cannot_be_had_are_found(product: Product, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A file that is not there, one without a key that is taken, an issuer to whom nothing is granted."""
+    for algorithms, grants, content, level in (
+        (["ES256"], GRANTS["cluster"], None, Level.PROBLEM),
+        (["RS256"], GRANTS["cluster"], jwks(public(CLUSTER, "c-1")), Level.PROBLEM),
+        (["ES256"], [], jwks(public(CLUSTER, "c-1")), Level.WARNING),
+        (["ES256"], GRANTS["cluster"], jwks(public(CLUSTER, "c-1")), Level.OK),
+    ):
+        if content is not None:
+            (product.state / "keys.json").write_bytes(content)
+        said = {**entry("cluster", CLUSTER, jwks_file="keys.json"), "algorithms": algorithms, "grants": grants}
+        identity = make_settings({"identity": {"jwt": [said]}}).identity
+        monkeypatch.setattr(product, "settings", product.settings.model_copy(update={"identity": identity}))
+        found = [each for each in checks.examine(product) if each.check == "identity"]
+        assert [each.level for each in found] == [level]
+        assert found[0].advice or level is Level.OK
 
 
 def test_a_late_backup_is_found(product: Product, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -21,10 +21,11 @@ from structlog.testing import capture_logs
 from ca import clock
 from ca.access import Role
 from ca.errors import Misconfigured, Unavailable
+from pki.jwt_keys import ASK_AGAIN
 from pki.product import Product
 from pki.settings import make_settings
 from pki.web import jwt_bearers
-from pki.web.jwt_keys import ASK_AGAIN
+from renewers.distribution import published
 from tests.pki.conftest import API, World, bearer, certwright, csr, problem, wish
 from tests.provider import Provider, as_jwk, make_key, providing, text
 from tests.source import ROOT
@@ -373,6 +374,25 @@ def open_with_another(world: World, *entries: dict[str, Any]) -> World:
         settings = make_settings({"identity": {"jwt": list(entries)}})
     world.product.settings = settings
     return World(world.product, world._loop)
+
+
+def test_a_consumer_may_be_whom_an_issuer_vouches_for(state: Path, open_with: Open) -> None:
+    """A service account says what its proxy holds, and another of its namespace does not."""
+    grants = [{"where": {"sub": "system:serviceaccount:edge:*"}, "role": "consumer"}]
+    world = open_with(cluster_in(state, grants=grants))
+    who = "jwt:cluster:system:serviceaccount:edge:proxy"
+    world.local.post(f"{API}/consumers", json={"name": "edge", "identities": [who]}).raise_for_status()
+    world.local.post(f"{API}/publications", json={}).raise_for_status()
+    (held,) = world.local.get(f"{API}/consumers/edge").json()["holds"][:1]
+    with world.installation.store.read() as connection:
+        newest = published.head(connection, held["stream"])
+    assert newest is not None
+    report = {"stream": newest.stream, "version": newest.version, "sha256": newest.sha256, "at": clock.timestamp()}
+    path = f"{API}/consumers/edge/acknowledgements"
+    others = world.as_(bearer(signed(service_account(namespace="edge", account="other"))))
+    assert others.post(path, json=report).status_code == 403
+    own = world.as_(bearer(signed(service_account(namespace="edge", account="proxy"))))
+    assert own.post(path, json=report).raise_for_status().json()["proved_by"] == who
 
 
 def test_a_jwt_signs_nobody_in_for_longer_than_it_lives(state: Path, open_with: Open) -> None:

@@ -18,8 +18,8 @@ from hypothesis import strategies as st
 
 from ca import clock
 from ca.errors import Unauthenticated, Unavailable
+from pki.jwt_keys import ASK_AGAIN, KEYS_KEPT, MAX_KEYS, ProviderKeys
 from pki.web.jwt_identity import Expected, verify
-from pki.web.jwt_keys import ASK_AGAIN, KEYS_KEPT, MAX_KEYS, ProviderKeys
 from tests.provider import CLIENT, Key, as_jwk, make_key, text
 
 ISSUER, NONCE = "https://idp.example.org", "n-1"

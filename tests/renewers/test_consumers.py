@@ -104,6 +104,8 @@ BAD: list[tuple[dict[str, Any], type[CertwrightError], str]] = [
     ({"identities": ("name:dns:*.example.org",)}, BadRequest, "bad-identity"),
     ({"identities": ("token:a b",)}, BadRequest, "bad-identity"),
     ({"identities": (3,)}, BadRequest, "bad-identity"),
+    ({"identities": ("jwt:cluster",)}, BadRequest, "bad-identity"),
+    ({"identities": ("jwt:Cluster:a",)}, BadRequest, "bad-identity"),
     ({"identities": tuple(f"token:t{n}" for n in range(21))}, BadRequest, "bad-identity"),
     ({"fresh_within": 1}, BadRequest, "bad-fresh-within"),
     ({"fresh_within": True}, BadRequest, "bad-fresh-within"),

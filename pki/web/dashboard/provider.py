@@ -17,11 +17,11 @@ from urllib.parse import quote_plus, urlencode
 
 from ca import clock
 from ca.errors import Misconfigured, NotDelivered, Unauthenticated, Unavailable
+from pki.jwt_keys import ProviderKeys
 from pki.mail_settings import OidcSettings
 from pki.secret_files import read_secret
 from pki.web.dashboard.flow import Flow
 from pki.web.jwt_identity import Expected, verify
-from pki.web.jwt_keys import ProviderKeys
 
 if TYPE_CHECKING:
     from renewers.egress import PinnedSession
