@@ -20,6 +20,7 @@ from tests.bench import (
     proof,
     renewing,
     scan,
+    signer,
     start,
 )
 from tests.bench.report import console
@@ -38,6 +39,7 @@ BENCHMARKS = {
     "mail": mail.run,
     "monthly": monthly.run,
     "hsm": hsm.run,
+    "signer": signer.run,
     "ocsp": ocsp.run,
     "proof": proof.run,
 }
