@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from hashlib import sha256
 from itertools import islice
 from typing import Any
 
@@ -24,6 +25,7 @@ from ca.models import (
     ApiToken,
     Authority,
     BlockedKey,
+    Ceremony,
     Certificate,
     CrossCertificate,
     LedgerEntry,
@@ -73,7 +75,10 @@ class _Tables:
             "authority-cross-certified": self._compare_crosses,
             "token-created": self._compare_tokens,
             "key-blocked": self._compare_blocked,
+            "approval-used": self._compare_used,
+            "ceremony-requested": self._compare_ceremonies,
         }
+        self._granted: set[str] = set()
 
     def compare(self, batch: Sequence[Entry]) -> None:
         by_action: dict[str, list[Entry]] = {}
@@ -84,6 +89,8 @@ class _Tables:
             for column in _MOVING if str(entry.body.get("action")).startswith("authority-") else ():
                 if column in entry.body:
                     self._moved[entry.subject, column] = (entry.position, str(entry.body[column]))
+            if entry.body.get("action") == "approval-granted" and entry.body.get("by") != entry.body.get("asked_by"):
+                self._granted.add(entry.subject)
             if entry.body.get("action") == "token-revoked":
                 self._tokens_revoked[entry.subject] = (entry.position, entry.body.get("revoked_at"))
         for action, entries in by_action.items():
@@ -165,6 +172,23 @@ class _Tables:
                 self._report.add("lost", f"the block on key {entry.subject[:16]}... was taken back", entry.position)
             elif wrong := rows.wrong_in_blocked(row, entry):
                 self._changed(entry.position, f"the block on key {entry.subject[:16]}... was changed{_in(wrong)}")
+
+    def _compare_used(self, entries: Sequence[Entry]) -> None:
+        """What took two persons was granted by a second one."""
+        for entry in entries:
+            if entry.subject not in self._granted:
+                message = f"approval {entry.subject} was used by {entry.body.get('by')}, and nobody else has granted it"
+                self._report.add("added", message, entry.position)
+
+    def _compare_ceremonies(self, entries: Sequence[Entry]) -> None:
+        """The file that an offline CA was asked to sign is the one that was given out."""
+        found = self._rows(Ceremony, Ceremony.name, [entry.subject for entry in entries])
+        for entry in entries:
+            row = found.get(entry.subject)
+            if row is None:
+                self._report.add("lost", f"{entry.subject} is in the ledger alone", entry.position)
+            elif sha256(row.document).hexdigest() != entry.body.get("document_sha256"):
+                self._changed(entry.position, f"what {entry.subject} asked for was changed")
 
     def _finish_tokens(self) -> None:
         """A token is revoked exactly if the ledger says so, and since when."""

@@ -8,6 +8,7 @@ from datetime import timedelta
 
 import pytest
 from cryptography import x509
+from sqlalchemy import update
 
 from ca import approval, certificates, clock, enrolment, external, hierarchy, revocation, sign_in_links, tokens
 from ca.access import Caller, Role
@@ -20,12 +21,13 @@ from ca.founding import Plan, self_signed
 from ca.installation import ApprovalPolicy, Installation
 from ca.keys.algorithms import KeyType
 from ca.ledger.reconcile import audit
+from ca.models import Approval
 from ca.secret import Secret
 from ca.tokens import Grant
 from ca.x509.revocation_list import RevocationReason
 from tests import rig
 from tests.ca.test_hierarchy import labels
-from tests.ca.world import entries
+from tests.ca.world import entries, outside
 
 ADA, GRACE = Caller("token:ada", Role.ADMIN, is_local=True), Caller("token:grace", Role.ADMIN)
 WORDS = Secret("correct horse battery staple")
@@ -197,6 +199,17 @@ def test_a_person_does_not_make_the_second_one(installation: Installation) -> No
             approval.decide(two, grants, newest.id, is_granted=True)
     third = Caller("token:joan", Role.ADMIN)
     approval.decide(two, third, newest.id, is_granted=True)
+
+
+def test_a_grant_that_is_written_into_the_database_is_seen(two: Installation) -> None:
+    """It lets the act through, since the database is believed; the audit says that nobody has granted it."""
+    with pytest.raises(Forbidden):
+        hierarchy.create_root(two, ADA, PLAN)
+    with outside(two.store) as connection:
+        connection.execute(update(Approval).values(decision="granted", decided_by="token:grace"))
+    hierarchy.create_root(two, ADA, PLAN)
+    findings = audit(two.store, two.ledger.verifier).findings
+    assert [found.message for found in findings] == ["approval 1 was used by token:ada, and nobody else has granted it"]
 
 
 def test_one_person_still_does_what_must_not_wait(two: Installation) -> None:

@@ -12,7 +12,7 @@ import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
-from sqlalchemy import update
+from sqlalchemy import delete, update
 from sqlmodel import col
 
 from ca import certificates, clock, completeness, crl, crossing, delta, hierarchy, recording, revocation
@@ -292,6 +292,18 @@ def test_the_audit_sees_a_key_that_was_moved_behind_its_back(installation: Insta
         connection.execute(update(Authority).where(col(Authority.line) == "root").values(key_label="root-1-abcd"))
     report = audit(installation.store, installation.ledger.verifier)
     assert not report.is_sound
+
+
+def test_the_audit_sees_a_request_that_was_changed(installation: Installation, safe: Safe) -> None:
+    """What waits for its answer is what was given out, and is not gone."""
+    asking.request(installation, rig.ADMIN, "root")
+    with outside(installation.store) as connection:
+        connection.execute(update(Ceremony).values(document=b"{}"))
+    (found,) = audit(installation.store, installation.ledger.verifier).findings
+    assert found.message == "what root-1-ceremony-1 asked for was changed"
+    with outside(installation.store) as connection:
+        connection.execute(delete(Ceremony))
+    assert not audit(installation.store, installation.ledger.verifier).is_sound
 
 
 def test_the_offline_machine_judges_by_itself(installation: Installation, safe: Safe) -> None:
