@@ -162,8 +162,8 @@ class ProviderKeys:
         algorithm = self._kinds.get((kind, None if kind == "RSA" else curve))
         if algorithm is None or described.get("alg", algorithm) != algorithm:
             return None
-        uses = described.get("key_ops")
-        if uses is not None and not (isinstance(uses, list) and "verify" in uses):
+        uses = described.get("key_ops")  # some publish what they made of the private key with its `sign` left in it
+        if uses is not None and not (isinstance(uses, list) and {"verify", "sign"} & {str(use) for use in uses}):
             return None
         try:
             key = PyJWK(described, algorithm=algorithm)
