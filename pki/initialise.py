@@ -33,7 +33,7 @@ from ca.store import Store
 from ca.tokens import Grant, create_token
 from pki.data import data
 from pki.product import LEDGER_KEY, LEDGER_ORIGIN, LEDGER_VERIFIER, Product, open_ledger
-from pki.settings import FILE, Settings, make_settings
+from pki.settings import FILE, ApprovalSettings, Settings, make_settings
 
 FIRST_TOKEN = timedelta(days=90)
 INIT = Caller("local:init", Role.ADMIN, is_local=True)
@@ -82,7 +82,8 @@ def initialise(state: Path, plan: InitPlan) -> Initialised:
     settings = make_settings(tomllib.loads(text), source="the settings for init")
     made_passphrase = _make_passphrase(state, settings)
     _copy_profiles(state)
-    with Product.wire(state, settings, _new_ledger(settings)) as product:
+    one = settings.model_copy(update={"approval": ApprovalSettings()})  # there is no second person yet
+    with Product.wire(state, one, _new_ledger(settings)) as product:
         root, issuing = _hierarchy(product, plan)
         _, token = create_token(product.installation, INIT, Grant("first-admin", Role.ADMIN, FIRST_TOKEN))
         product.settle()
