@@ -39,7 +39,8 @@ def take_offline(
         row = client.post(f"{place}/leave", body)
     shown(row, as_json=json)
     if not json:
-        say(f"the key of {row['name']} is in {out} alone; what ran beside this may have it in memory: restart replicas")
+        say(f"the key of {row['name']} is in {out}; the server had it in memory: restart it")
+        say(f"replicas have copies of their own: remove keys/{row['name']}-*.pem there, and restart them")
         say("backups from before still hold it, encrypted with the installation's passphrase")
 
 
