@@ -32,6 +32,7 @@ class Ceremonies:
     """What a campaign knows of roots that are kept offline: their keys, and what they were asked."""
 
     def __init__(self, product: Product, chance: random.Random, one: Choosing) -> None:
+        self._product = product
         self._installation = product.installation
         self._chance = chance
         self._one = one
@@ -103,7 +104,7 @@ class Ceremonies:
             return found[0]
         line = "safe-" + "".join(self._chance.choices("abcdefgh", k=12))
         plan = Plan(line, rig.common_name(f"Safe {self._chance.randrange(10**9)}"), KeyType.P256)
-        name = hierarchy.create_root(self._installation, rig.ADMIN, plan).name
+        name = self._made(plan)
         self._keys[name] = leaving.export(self._installation, rig.ADMIN, name, Secret(WORDS)).decode()
         return name
 
@@ -111,7 +112,13 @@ class Ceremonies:
         """A root of its own, which nobody has certified."""
         line = "crossed-" + "".join(self._chance.choices("abcdefgh", k=12))
         plan = Plan(line, rig.common_name(f"Crossed {self._chance.randrange(10**9)}"), KeyType.P256)
-        return hierarchy.create_root(self._installation, rig.ADMIN, plan).name
+        return self._made(plan)
+
+    def _made(self, plan: Plan) -> str:
+        """A root with its first list, as the API makes them: without one an alarm would be right."""
+        name = hierarchy.create_root(self._installation, rig.ADMIN, plan).name
+        self._product.publisher.publish_due()
+        return name
 
     def _offline(self) -> str:
         """A root whose key has left, and which nothing was asked that waits."""
