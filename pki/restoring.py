@@ -23,6 +23,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from sqlmodel import col
 
 from ca import clock, files, recording
+from ca.authority import ABSENT
 from ca.backup.filling import Filler, go_forward
 from ca.backup.reading import Found, read
 from ca.backup.sealing import bad
@@ -173,7 +174,7 @@ def _open_once(sandbox: Path) -> int:
     """Start what was restored: its keys open and fit, nobody holds its work. Returns how many intents were given up."""
     with Product.open(sandbox) as product:
         for row in product.installation.authorities.trusted():
-            if any(each.name == row.name for each in product.installation.authorities.standing()):
+            if row.key_label not in ABSENT:
                 product.installation.authorities.issuer(row.name)
         work.release(product.installation.store)  # whoever held any is not of this database
         given_up = 0
