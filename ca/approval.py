@@ -20,13 +20,13 @@ from ca.access import Caller, Operation
 from ca.errors import Conflict, Forbidden, NotFound
 from ca.installation import Installation
 from ca.ledger import log
-from ca.models import ApiToken, Approval
+from ca.models import ApiToken, Approval, LedgerEntry, SignInLink
 from ca.store import Transaction
 
 GRANTED, REFUSED = "granted", "refused"
 MOST_SHOWN = 200
-LONGEST_CHAIN = 20
-"""Tokens that were made by tokens that were made by tokens, so far back."""
+LONGEST_CHAIN = 2000
+"""Identities that were made by identities that were made by identities: a certificate that is renewed is a chain."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,26 +137,42 @@ def decide(installation: Installation, caller: Caller, identity: int, *, is_gran
 
 
 def _same_person(tx: Transaction, one: str, other: str) -> str | None:
-    """Why two identities cannot be two persons: they are one, or one has made the other's token; None if they can."""
+    """Why two identities cannot be two persons: they are one, or one has made the other; None if they can be."""
     if one == other:
         return f"{other} has asked for it and does not grant it"
     for made, maker in ((one, other), (other, one)):
         if maker in _makers(tx, made):
-            return f"the token of {made} was made by {maker}"
+            return f"{made} was made by {maker}, or by what {maker} has made"
     return None
 
 
 def _makers(tx: Transaction, identity: str) -> set[str]:
-    """Who made a token, and who made theirs, and so on."""
+    """Who made a token or a link, or asked for a certificate; and who made theirs, and so on."""
     found: set[str] = set()
     waiting = [identity]
-    while waiting and len(found) < LONGEST_CHAIN:
-        name = waiting.pop().removeprefix("token:")
-        for maker in tx.execute(select(col(ApiToken.created_by)).where(col(ApiToken.name) == name)).scalars():
-            if maker not in found:
-                found.add(maker)
-                waiting.append(maker)
+    while waiting:
+        new = _made_by(tx, waiting.pop()) - found
+        found |= new
+        waiting += new
+        if len(found) > LONGEST_CHAIN:
+            raise Forbidden(f"who made the identity {identity} is a longer story than is followed", code="same-person")
     return found
+
+
+def _made_by(tx: Transaction, identity: str) -> set[str]:
+    kind, _, name = identity.partition(":")
+    match kind:
+        case "token":
+            query = select(col(ApiToken.created_by)).where(col(ApiToken.name) == name)
+        case "link":
+            query = select(col(SignInLink.made_by)).where(col(SignInLink.identity) == identity)
+        case "certificate":  # by the ledger, which forgets none
+            issued = select(col(LedgerEntry.body)).where(col(LedgerEntry.subject) == name)
+            said = [json.loads(body) for body in tx.execute(issued).scalars()]
+            return {str(one["by"]) for one in said if one["action"] == "certificate-issued"}
+        case _:
+            return set()
+    return set(tx.execute(query).scalars())
 
 
 def _shown(row: Any) -> Shown:

@@ -10,7 +10,18 @@ import pytest
 from cryptography import x509
 from sqlalchemy import update
 
-from ca import approval, certificates, clock, enrolment, external, hierarchy, revocation, sign_in_links, tokens
+from ca import (
+    approval,
+    certificates,
+    clock,
+    enrolment,
+    external,
+    hierarchy,
+    issuance,
+    revocation,
+    sign_in_links,
+    tokens,
+)
 from ca.access import Caller, Role
 from ca.authority import State
 from ca.ceremony import answering, asking, leaving, offline
@@ -199,6 +210,43 @@ def test_a_person_does_not_make_the_second_one(installation: Installation) -> No
             approval.decide(two, grants, newest.id, is_granted=True)
     third = Caller("token:joan", Role.ADMIN)
     approval.decide(two, third, newest.id, is_granted=True)
+
+
+def test_a_person_does_not_certify_the_second_one(two: Installation) -> None:
+    """A certificate that makes an admin is whoever asked for it, by whatever token, however often it was renewed."""
+    one = dataclasses.replace(two, approval=ApprovalPolicy())
+    tokens.create_token(one, ADA, Grant("ci", Role.REQUESTER, timedelta(days=1), profiles=["client"]))
+    ci = Caller("token:ci", Role.REQUESTER, profiles=frozenset({"client"}), attributes={"user": "grace"})
+    issued = rig.issue(one, "email:grace@example.internal", profile="client", caller=ci)
+    for _ in range(3):
+        stored = certificates.find(one.store, issued.serial)
+        holder = Caller(f"certificate:{issued.serial}", Role.HOLDER, certificate=issued.serial)
+        decision = enrolment.authorise_renewal(one, holder, stored, rig.make_request(*map(str, stored.names())), Wish())
+        issued = issuance.issue(decision, one)
+    grace = Caller(f"certificate:{issued.serial}", Role.ADMIN, certificate=issued.serial)
+    with pytest.raises(Forbidden):
+        hierarchy.create_root(two, ADA, PLAN)
+    with pytest.raises(Forbidden, match="or by what token:ada has made"):
+        approval.decide(two, grace, 1, is_granted=True)
+    sign_in_links.make_link(one, ADA, role=Role.ADMIN, lifetime=timedelta(minutes=5), name="grace")
+    with pytest.raises(Forbidden, match="link:grace was made by token:ada"):
+        approval.decide(two, Caller("link:grace", Role.ADMIN), 1, is_granted=True)
+
+
+def test_a_chain_that_is_too_long_to_follow_is_one_person(
+    installation: Installation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nobody hides behind it."""
+    monkeypatch.setattr(approval, "LONGEST_CHAIN", 3)
+    by = ADA
+    for number in range(5):
+        tokens.create_token(installation, by, Grant(f"t{number}", Role.ADMIN, timedelta(days=1)))
+        by = Caller(f"token:t{number}", Role.ADMIN)
+    two = dataclasses.replace(installation, approval=ApprovalPolicy(two_persons=True))
+    with pytest.raises(Forbidden):
+        hierarchy.create_root(two, ADA, PLAN)
+    with pytest.raises(Forbidden, match="longer story"):
+        approval.decide(two, by, 1, is_granted=True)
 
 
 def test_a_grant_that_is_written_into_the_database_is_seen(two: Installation) -> None:
