@@ -110,7 +110,7 @@ def watch_crls(product: Product) -> None:
     for status in crl.statuses(product.installation):
         left, life = status.next_update - now, status.next_update - status.this_update
         if status.authority in offline and (left < life / 4 or status.due_at <= now):
-            why = "something was revoked" if status.due_at == 0 else "its CRL ends"
+            why = "something was revoked, or a backup restored" if status.due_at == 0 else "its CRL ends"
             hint = f"certwright ceremony request {status.authority}"
             log.error("ceremony-due", authority=status.authority, reason=why, seconds_left=left, hint=hint)
         elif left < margin:

@@ -11,12 +11,13 @@ from typing import Any
 
 from cryptography import x509
 
-from ca import approval, certificates, hierarchy, recording, signing
+from ca import approval, certificates, crl, hierarchy, recording, signing
 from ca.access import Caller, Operation
 from ca.authority import Issuer, State
 from ca.ceremony import asking
 from ca.ceremony.asking import COMPLETED, Shown
 from ca.ceremony.documents import CERTIFICATE, Answered, Asked, digest, read_answer, read_request
+from ca.crl import COMPLETE
 from ca.errors import BadRequest, Conflict
 from ca.founding import Plan
 from ca.installation import Installation
@@ -47,6 +48,7 @@ def accept(
     if row.outcome is not None:
         raise Conflict(f"{row.name} has ended already", code="ceremony-ended")
     transcript = _transcript(answer)
+    _refuse_overtaken(installation, row, issuer)
     approval.must(installation, caller, "take in what an offline CA has signed", row.name, answer_sha256=digest(data))
     der = _certificate(installation, row, answer, asked, issuer, signed)
     real = None if der is None else (*_place(installation, row, der, state), der)
@@ -55,9 +57,9 @@ def accept(
         asking.settle(tx, row.name, COMPLETED, caller, transcript)
         if real is not None:
             hierarchy.make_real(tx, caller, *real)
-        for task, crl in zip(asked.tasks, signed, strict=True):
+        for task, made in zip(asked.tasks, signed, strict=True):
             if task.kind != CERTIFICATE:
-                asking.list_of(row, issuer, task.tbs).keep(crl, caller.identity)(tx)
+                asking.list_of(row, issuer, task.tbs).keep(made, caller.identity)(tx)
         details = {"authority": issuer.name, "answer_sha256": digest(data), "said": json.loads(transcript)}
         log.append(tx, "ceremony-completed", row.name, caller.identity, **details)
 
@@ -69,6 +71,23 @@ def accept(
 def _issuer(installation: Installation, row: Any) -> Issuer:
     name = next(each.name for each in installation.authorities.all() if each.id == row.authority_id)
     return installation.authorities.issuer(name)
+
+
+def _refuse_overtaken(installation: Installation, row: Any, issuer: Issuer) -> None:
+    """`Conflict`, before anything is recorded, if the list that was asked for cannot follow the one that there is now.
+
+    Its key was here meanwhile and signed one, or a backup was restored, after which numbers jump.
+    """
+    if row.listing is None:
+        return
+    wanted = asking.list_of(row, issuer, b"")
+    now = next(each for each in crl.statuses(installation) if (each.authority, each.shard) == (issuer.name, COMPLETE))
+    if now.number != wanted.after:
+        raise Conflict(
+            f"the list of {issuer.name} has gone on to {now.number} since {row.name} was asked for",
+            code="list-overtaken",
+            hint=f"certwright ceremony withdraw {row.name}, and ask again",
+        )
 
 
 def _signed(asked: Asked, answer: Answered, issuer: Issuer, sha256: str) -> list[bytes]:

@@ -76,7 +76,7 @@ def request(
     if successor is None and list_lifetime is None:
         raise BadRequest("a ceremony without a CA and without a list is none", code="nothing-asked")
     _refuse_second(installation, issuer)
-    listed = None if list_lifetime is None else _draw_up_list(installation, issuer, list_lifetime)
+    listed = None if list_lifetime is None else draw_up_list(installation, issuer, list_lifetime)
     if successor is None:
         return _record(installation, caller, issuer, listed)
     place = hierarchy.place_of(installation, successor.plan)
@@ -165,7 +165,8 @@ def _refuse_second(installation: Installation, issuer: Issuer) -> None:
         raise Conflict(f"{found.name} waits for its answer", code="ceremony-waits", hint=hint)
 
 
-def _draw_up_list(installation: Installation, issuer: Issuer, lifetime: timedelta) -> DraftList:
+def draw_up_list(installation: Installation, issuer: Issuer, lifetime: timedelta) -> DraftList:
+    """The complete list of a CA that will be offline, or is: of long life, and without a delta, which nobody signs."""
     found = listdraft.draw_up(
         installation,
         issuer,

@@ -14,17 +14,16 @@ from cryptography import x509
 from sqlalchemy import delete, update
 from sqlmodel import col
 
-from ca import approval, crl, listdraft, signing
+from ca import approval, crl, signing
 from ca.access import Caller, Operation
 from ca.authority import KEYLESS, OFFLINE, Issuer, State
-from ca.ceremony.asking import LIST_BACKDATE, LIST_LIFETIME
+from ca.ceremony.asking import LIST_LIFETIME, draw_up_list
 from ca.errors import BadRequest, Conflict, Forbidden
 from ca.installation import Installation
 from ca.keys import KeyImport
 from ca.keys.algorithms import PrivateKey, spki
 from ca.keys.pkcs8 import encrypt_pkcs8
 from ca.ledger import log
-from ca.listing import COMPLETE
 from ca.models import Authority, DeltaList
 from ca.secret import Secret
 from ca.store import Transaction
@@ -145,16 +144,8 @@ def _opened(row: Authority, pem: bytes, passphrase: Secret) -> PrivateKey:
 def _publish_long(installation: Installation, issuer: Issuer, lifetime: timedelta) -> None:
     """The list that is served until the first ceremony; it names no delta, since there will be none."""
     for _ in range(TRIES):
-        draft = listdraft.draw_up(
-            installation,
-            issuer,
-            COMPLETE,
-            lifetime=lifetime,
-            refresh=lifetime,
-            backdate=LIST_BACKDATE,
-            has_delta=False,
-        )
-        if draft is not None and crl.publish(installation, draft, signing.seal_list(draft.tbs, issuer)) is not None:
+        draft = draw_up_list(installation, issuer, lifetime)
+        if crl.publish(installation, draft, signing.seal_list(draft.tbs, issuer)) is not None:
             return
     raise Conflict(f"the list of {issuer.name} keeps changing; ask again", code="changed-meanwhile")
 

@@ -27,7 +27,7 @@ from ca.installation import Installation
 from ca.keys.algorithms import KeyType, PrivateKey
 from ca.keys.pkcs8 import decrypt_pkcs8, encrypt_pkcs8
 from ca.ledger.reconcile import audit
-from ca.models import Authority, Ceremony, Intent
+from ca.models import Authority, Ceremony, Certificate, Intent, RevocationList
 from ca.secret import Secret
 from ca.x509.constraints import parse_limits
 from ca.x509.revocation_list import RevocationReason
@@ -259,6 +259,26 @@ def test_one_that_is_withdrawn_can_be_revoked_but_not_taken_in(installation: Ins
     answering.accept(installation, rig.ADMIN, safe.sign(again.document))
     assert listed(installation, "root-1") == {row.serial}
     assert audit(installation.store, installation.ledger.verifier).is_sound
+
+
+def test_a_list_that_was_overtaken_is_refused_before_anything_is_recorded(
+    installation: Installation, safe: Safe
+) -> None:
+    """As after a restored backup, whose numbers have jumped: the CA can be asked for again."""
+    asked = asking.request(installation, rig.ADMIN, "root", Successor(PLAN))
+    answer = safe.sign(asked.document)
+    with outside(installation.store) as connection:
+        jumped = update(RevocationList).where(col(RevocationList.authority_id) == 1)
+        connection.execute(jumped.values(number=clock.timestamp() + 1_000_000, due_at=0))
+    before = count(installation.store, Certificate)
+    with pytest.raises(Conflict, match="has gone on") as caught:
+        answering.accept(installation, rig.ADMIN, answer)
+    assert caught.value.code == "list-overtaken"
+    assert count(installation.store, Certificate) == before
+    asking.withdraw(installation, rig.ADMIN, asked.name)
+    again = asking.request(installation, rig.ADMIN, "root", Successor(PLAN))
+    answering.accept(installation, rig.ADMIN, safe.sign(again.document))
+    assert installation.authorities.get("issuing-2").state == State.PREPARED
 
 
 def test_a_root_that_signs_no_more_takes_no_answer(installation: Installation, safe: Safe) -> None:
