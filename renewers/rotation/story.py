@@ -14,7 +14,7 @@ from collections.abc import Callable, Mapping
 from types import MappingProxyType
 
 from ca import clock, hierarchy
-from ca.authority import State
+from ca.authority import OFFLINE, State
 from ca.models import Authority
 from ca.store import Transaction
 from renewers import work
@@ -178,7 +178,7 @@ def _withdraw(lifecycle: Lifecycle, rotation: Underway) -> Outcome:
         return Step("distrusted", {"authorities": distrusted, "revoked": revoked})
     parents = standing_down.parents_that_stay(lifecycle, rotation)
     if waiting := evidence.relisting(lifecycle, parents):
-        return Wait([f"the CRLs of {name}" for name in waiting], SOON)
+        return Wait([_list_of(lifecycle, name) for name in waiting], SOON)
     versions = evidence.withdrawn(lifecycle, standing_down.outgoing(lifecycle, rotation), parents)
     if versions is None:
         return Wait(["a publication without the old CAs"], SOON)
@@ -193,6 +193,13 @@ def _outlived(lifecycle: Lifecycle, rotation: Underway) -> Done | None:
         return None
     kept = [name for name in rotation.incoming if name not in gone]
     return Done(Stage.PREPARE, {"expired": gone}, underway.names(incoming=kept))
+
+
+def _list_of(lifecycle: Lifecycle, name: str) -> str:
+    """What is waited for of a CA that has revoked something; of an offline one, what people have to do for it."""
+    if lifecycle.installation.authorities.get(name).key_label != OFFLINE:
+        return f"the CRLs of {name}"
+    return f"a CRL of {name}, whose key is offline: certwright ceremony request {name}"
 
 
 def _relieve(lifecycle: Lifecycle, rotation: Underway) -> Step | None:

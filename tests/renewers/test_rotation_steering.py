@@ -15,9 +15,15 @@ from cryptography.x509.oid import NameOID
 
 from ca import approval, clock
 from ca.access import Caller, Role
+from ca.ceremony import answering, asking, leaving, offline
+from ca.ceremony.asking import Successor
+from ca.ceremony.documents import read_request
 from ca.errors import BadRequest, Conflict, Forbidden, NotFound, PolicyRefusal
+from ca.founding import Plan
 from ca.installation import ApprovalPolicy
 from ca.keys.algorithms import KeyType
+from ca.secret import Secret
+from ca.x509.bundle import read_private_key
 from renewers.models import RotationStep, Work
 from renewers.rotation import impact, showing, starting, steering
 from renewers.rotation.plans import Policy, RotationPlan, policy_of
@@ -275,3 +281,32 @@ def test_where_it_takes_two_persons_a_rotation_does_too(world: Rotating) -> None
     said = [one.act for one in approval.listing(two, ada) if one.state == "used"]
     acts = ["turn a rotation back", "pass a gate of a rotation", "hurry a rotation", "rotate a CA"]
     assert said == acts, "the steps themselves were asked for"
+
+
+def test_beneath_an_offline_root_a_rotation_takes_what_a_ceremony_has_made(world: Rotating) -> None:
+    """Without it, it says what has to be carried to the key; so it does for the list that revokes the old CA."""
+    words = Secret("correct horse battery staple")
+    pem = leaving.export(world.installation, rig.ADMIN, "root", words)
+    leaving.leave(world.installation, rig.ADMIN, "root", pem, words)
+
+    def carry(successor: Successor | None = None) -> None:
+        with clock.pinned(world.at):
+            asked = asking.request(world.installation, rig.ADMIN, "root", successor)
+            judged = offline.judge(read_request(asked.document))
+            answer = offline.answer(judged, read_private_key(pem, words), present=["Ada"], program="x")
+            answering.accept(world.installation, rig.ADMIN, answer.encode())
+            steering.resume(world.lifecycle, rig.ADMIN, rotation, WHY)
+
+    rotation = world.start("issuing")
+    for _ in range(3):
+        world.step()
+    assert "certwright ceremony request root-1" in str([getattr(error, "hint", "") for error in world.errors])
+    carry(Successor(Plan("issuing", rig.common_name("Carried CA"), KeyType.P256, crl_shards=2)))
+    world.until(rotation, "distrust")
+    for _ in range(5):
+        world.step()
+    assert waits(world, rotation) == "a CRL of root-1, whose key is offline: certwright ceremony request root-1"
+    carry()
+    assert world.until(rotation, "done").state == "done"
+    states = {row.name: row.state for row in world.installation.authorities.all()}
+    assert (states["issuing-1"], states["issuing-2"]) == ("retired", "active")
