@@ -9,7 +9,8 @@ import pytest
 from ca.access import Role
 from pki.initialise import InitPlan, initialise
 from pki.product import Product
-from tests.pki.conftest import API, World, bearer, problem
+from tests.pki.conftest import API, Template, Warm, World, bearer, problem, serving
+from tests.pki.test_cli import Cli
 
 WANTED = {"line": "factory", "subject": "CN=Factory CA"}
 
@@ -44,3 +45,29 @@ def test_an_installation_is_made_by_one(tmp_path: Path, monkeypatch: pytest.Monk
     assert made.root.name == "root-1"
     with Product.open(made.state) as product:
         assert product.installation.approval.two_persons
+
+
+def test_by_command(warm: Warm, template: Template, state: Path, tmp_path: Path) -> None:
+    """The machine's owner asks, somebody with a token grants, and the owner says it again; two roots are crossed."""
+    with serving(state, template.token, CERTWRIGHT_APPROVAL__TWO_PERSONS="true") as server:
+        owner = Cli(warm, "--state", server.state, directory=tmp_path)
+        remote = ("--server", server.url, "--ca-file", server.roots)
+        other = Cli(warm, *remote, directory=tmp_path, CERTWRIGHT_TOKEN=template.token)
+        wanted = ("ca", "create", "top", "--root", "--subject", "CN=Top Root")
+        reason, hint = owner.refused(*wanted)
+        assert "two persons" in reason
+        assert hint is not None
+        assert "certwright approval grant 1" in hint
+        assert "CN=Top Root" in other.run("approval", "show", "1").stdout
+        assert "grant it" in owner.run("approval", "grant", "1", "--yes", code=1).stderr
+        assert other.json("approval", "grant", "1", "--yes")["state"] == "granted"
+        assert owner.json(*wanted)["name"] == "top-1"
+        owner.refused("ca", "cross-sign", "top-1", "--by", "root-1")
+        assert other.json("approval", "refuse", "2")["state"] == "refused"
+        assert [row["state"] for row in owner.json("approval", "list")] == ["refused", "used"]
+        owner.refused("ca", "cross-sign", "top-1", "--by", "root-1")
+        other.run("approval", "grant", "3", "--yes")
+        owner.run("ca", "cross-sign", "top-1", "--by", "root-1", "--out", "cross.pem")
+        (cross,) = owner.json("ca", "crosses")
+        assert (cross["authority"], cross["by"], cross["is_served"]) == ("top-1", "root-1", True)
+        assert (tmp_path / "cross.pem").read_text() == cross["certificate"]
