@@ -24,7 +24,7 @@ from ca.crl import COMPLETE, CrlPolicy
 from ca.errors import BadRequest, Conflict, Forbidden, KeyUnavailable, Unavailable
 from ca.founding import Plan
 from ca.installation import Installation
-from ca.keys.algorithms import KeyType, PrivateKey
+from ca.keys.algorithms import KeyType, PrivateKey, scheme_of
 from ca.keys.pkcs8 import decrypt_pkcs8, encrypt_pkcs8
 from ca.ledger.reconcile import audit
 from ca.models import Authority, Ceremony, Certificate, Intent, RevocationList
@@ -167,12 +167,20 @@ def test_a_revocation_while_a_list_is_carried_is_due_again(installation: Install
     assert listed(installation, "root-1") == {serial}
 
 
-def _other_key(safe: Safe, document: bytes) -> bytes:
+def _other_key(safe: Safe, document: bytes, *, place: int) -> bytes:
     answer = read_answer(safe.sign(document))
     stranger = ec.generate_private_key(ec.SECP256R1())
-    tasks = read_request(document).tasks
-    forged = tuple(stranger.sign(task.tbs, ec.ECDSA(hashes.SHA256())) for task in tasks)
-    return dataclasses.replace(answer, signatures=forged).encode()
+    signatures = list(answer.signatures)
+    signatures[place] = stranger.sign(read_request(document).tasks[place].tbs, ec.ECDSA(hashes.SHA256()))
+    return dataclasses.replace(answer, signatures=tuple(signatures)).encode()
+
+
+def _other_keys_certificate(safe: Safe, document: bytes) -> bytes:
+    return _other_key(safe, document, place=0)
+
+
+def _other_keys_list(safe: Safe, document: bytes) -> bytes:
+    return _other_key(safe, document, place=1)
 
 
 def _swapped(safe: Safe, document: bytes) -> bytes:
@@ -199,7 +207,9 @@ def _wordy(safe: Safe, document: bytes) -> bytes:
     return dataclasses.replace(answer, transcript={"said": "a" * 20_000}).encode()
 
 
-@pytest.mark.parametrize("forge", [_other_key, _swapped, _fewer, _of_another_request, _junk, _wordy])
+@pytest.mark.parametrize(
+    "forge", [_other_keys_certificate, _other_keys_list, _swapped, _fewer, _of_another_request, _junk, _wordy]
+)
 def test_an_answer_is_believed_for_its_signatures_alone(
     installation: Installation, safe: Safe, forge: Callable[[Safe, bytes], bytes]
 ) -> None:
@@ -335,10 +345,12 @@ def test_the_offline_machine_judges_by_itself(installation: Installation, safe: 
     others = x509.load_der_x509_crl(other.crl).tbs_certlist_bytes
     root = x509.load_der_x509_certificate(asked.certificate).tbs_certificate_bytes
     ca, own = asked.tasks
+    sha256, sha384 = (scheme_of(kind).identifier for kind in (KeyType.P256, KeyType.P384))
     for task, words in (
         (Task(ca.kind, leaf), "issuer is not the subject"),
         (Task(ca.kind, root), "depth is bounded"),
         (Task(ca.kind, own.tbs), "task 1"),
+        (Task(ca.kind, ca.tbs.replace(sha256, sha384)), "another algorithm"),
         (Task(LIST, others), "task 1"),
         (Task(LIST, ca.tbs), "cannot be read"),
     ):
