@@ -301,14 +301,14 @@ def test_what_did_not_work_can_be_sent_again(
 
 def test_hostile_text_stays_text(filled: Full, admin: httpx.Client) -> None:
     """In a reason, and in the names that pages of actions show: literally, cut, without effect."""
-    evil = "<script>alert(1)</script>{{7*7}}\u202egnp.exe"
+    evil = "<script>alert(1)</script>{{8191*9973}}\u202egnp.exe"
     path = of(filled, "soon", "acknowledge")
     until = re.findall(r'<option value="(\d+)"', admin.get(path).text)[0]
     page = do(admin, path, until=until, reason=evil)
     assert page.status_code == 303, words(page)
     shown = admin.get(page.headers["location"])
     assert "<script" not in shown.text
-    assert "49" not in re.findall(r"alert\(1\)[^<]{0,40}", unescape(shown.text))[0]
+    assert str(8191 * 9973) not in shown.text
     assert "\u202e" not in shown.text
     assert do(admin, path, until=until, reason="x" * 400).status_code == 400
     for name in ("hostile", "script"):

@@ -22,7 +22,7 @@ MONTH = Month(2027, 1)
 BEFORE = datetime(2027, 1, 2, tzinfo=UTC)
 AFTER = datetime(2027, 2, 1, 0, 10, tzinfo=UTC)
 """Ten minutes after its end."""
-HOSTILE = "<script>alert(1)</script>{{ 7*7 }}{% x %}\u202egro.live\r\nBcc: a@b" + "A" * 65536
+HOSTILE = "<script>alert(1)</script>{{ 8191*9973 }}{% x %}\u202egro.live\r\nBcc: a@b" + "A" * 65536
 
 
 def make_lifecycle(store: Store, *, mailer: MemoryMailer | None = None, with_hierarchy: bool = True) -> Lifecycle:
