@@ -95,6 +95,8 @@ def create(product: Product, by: str, progress: snapshot.Progress | None = None)
             raise Conflict("a backup is being made already", code="backup-running", hint="wait for it")
         installation.ledger.sequence()
         stamp = datetime.fromtimestamp(clock.timestamp(), UTC).strftime("%Y%m%dT%H%M%SZ")
+        for left in directory.glob(f".certwright-*{SUFFIX}.part"):  # by a process that died at it: we alone make any
+            left.unlink(missing_ok=True)
         path = directory / f"certwright-{stamp}-{secrets.token_hex(2)}{SUFFIX}"
         aside = path.with_name(f".{path.name}.part")
         descriptor = os.open(aside, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)

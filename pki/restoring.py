@@ -17,10 +17,8 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
-from sqlalchemy import create_engine, func, inspect, select
+from sqlalchemy import create_engine
 from sqlalchemy.engine import make_url
-from sqlalchemy.exc import SQLAlchemyError
-from sqlmodel import col
 
 from ca import clock, files, recording
 from ca.authority import ABSENT
@@ -31,27 +29,18 @@ from ca.errors import Conflict, Defect, Misconfigured
 from ca.keys.passphrase import read_passphrase_file
 from ca.ledger.checkpoint import Head, open_head
 from ca.ledger.reconcile import audit
-from ca.models import Certificate, DeltaList, LedgerHead, Revocation, RevocationList
 from ca.store import Store, open_store
 from ca.store.engine import ProcessLock
-from ca.store.many import table_of
+from pki.bygone import Known, known_of
 from pki.product import Product
-from pki.settings import DATABASE, FILE, KeySettings, database_url, load_settings
+from pki.settings import DATABASE, DATABASE_VARIABLE, FILE, KeySettings, database_url, load_settings, make_settings
 from renewers import work
 
 PASSPHRASE = KeySettings().passphrase_file
 _URL = re.compile(r"(?ms)(^\[store\]\n(?:(?!^\[).)*?^url = )[^\n]*")
+Progress = Callable[[str, int, int], None]
+"""Called with what is being done, how much of it is done, and of how much."""
 _OURS = (FILE, "keys", "profiles", "lock", "certwright.sock", DATABASE)
-
-
-@dataclass(slots=True)
-class Known:
-    """What is known of the time after the backup."""
-
-    size: int = 0
-    certificates: int | None = None
-    revocations: int | None = None
-    list_number: int = 0
 
 
 @dataclass(slots=True)
@@ -85,10 +74,14 @@ def restore(
     accept_fork: bool = False,
     passphrase_file: Path | None = None,
     by: str = "local:restore",
-    progress: Callable[[int], None] | None = None,
+    progress: Progress | None = None,
 ) -> Restored:
-    """Restore. Until the very last step nothing that was there is changed; any error leaves it as it is."""
-    state = state.absolute()
+    """Restore. Until the very last step nothing that was there is changed; any error leaves it as it is.
+
+    `url` names an empty PostgreSQL database; the environment (`CERTWRIGHT_STORE__URL`) may name it instead, and then
+    the restored settings do not.
+    """
+    url, state = _chosen(url), state.absolute()
     state.parent.mkdir(parents=True, exist_ok=True)
     if state.exists() and any(state.iterdir()) and not (state / FILE).exists():
         raise Conflict(f"there is something else in {state}", hint="name an empty directory or an installation")
@@ -96,10 +89,10 @@ def restore(
     lock = ProcessLock(state / "lock") if is_there else None
     sandbox = state.with_name(f".{state.name}.restoring-{secrets.token_hex(4)}")
     try:
-        known = _known(state) if is_there else Known()
+        known = known_of(state) if is_there else Known()
         files.private_directory(sandbox)
         _take_over(sandbox, state if is_there else None, passphrase_file)
-        done = _prove(path, key, sandbox, known, url, head, accept_fork, by, progress)
+        done = _prove(path, key, sandbox, known, url or _beside(sandbox), head, accept_fork, by, progress)
         done.kept_aside = _swap(sandbox, state)
         done.state = str(state)
         return done
@@ -114,13 +107,13 @@ def _prove(
     key: X25519PrivateKey,
     sandbox: Path,
     known: Known,
-    url: str | None,
+    url: str,
     head: str | None,
     accept_fork: bool,
     by: str,
-    progress: Callable[[int], None] | None,
+    progress: Progress | None,
 ) -> Restored:
-    found = _fill(path, key, sandbox, url or f"sqlite:///{sandbox / DATABASE}", progress)
+    found = _fill(path, key, sandbox, url, progress)
     if found.head is None or found.verifier is None:
         raise bad("the backup has no signed head of its ledger")
     published = None if head is None else open_head(head, found.verifier)
@@ -128,9 +121,9 @@ def _prove(
     if lost and not accept_fork:
         raise _forks(lost)
     _name_database(sandbox, url)
-    store = open_store(url or f"sqlite:///{sandbox / DATABASE}")  # brings an older backup's tables up to date
+    store = open_store(url)  # brings an older backup's tables up to date
     try:
-        _must_be_sound(store, found, published)
+        _must_be_sound(store, found, published, progress)
         details = {"backup": path.name, "head": found.head.size, "lost_entries": lost, "is_fork": lost > 0}
         number = go_forward(store.writing_engine, known.list_number, details, by)
     finally:
@@ -158,12 +151,13 @@ def _forks(lost: int) -> Conflict:
     )
 
 
-def _must_be_sound(store: Store, found: Found, published: Head | None) -> None:
+def _must_be_sound(store: Store, found: Found, published: Head | None, progress: Progress | None) -> None:
     """The ledger says what the tables say, is as long as the backup claims, and holds what was published of it."""
     assert found.head is not None
     assert found.verifier is not None
     is_older = published is not None and published.size <= found.head.size
-    report = audit(store, found.verifier, kept=published if is_older else found.head)
+    told = None if progress is None else lambda done, of: progress("proving its ledger", done, of)
+    report = audit(store, found.verifier, kept=published if is_older else found.head, progress=told)
     if not report.is_sound:
         raise Defect(f"the restored ledger is not sound: {report.first.message if report.first else ''}")
     if report.entries != found.head.size:
@@ -197,7 +191,7 @@ class _Sandbox(Filler):
         files.write_new(target, content, mode=0o644 if name.startswith("profiles/") else 0o600)
 
 
-def _fill(path: Path, key: X25519PrivateKey, sandbox: Path, url: str, progress: Callable[[int], None] | None) -> Found:
+def _fill(path: Path, key: X25519PrivateKey, sandbox: Path, url: str, progress: Progress | None) -> Found:
     parsed = make_url(url)
     if parsed.get_backend_name() == "postgresql":
         parsed = parsed.set(drivername="postgresql+psycopg")
@@ -205,12 +199,13 @@ def _fill(path: Path, key: X25519PrivateKey, sandbox: Path, url: str, progress: 
         raise Misconfigured("an SQLite database is restored into the state directory", hint="leave --store away")
     else:
         os.close(os.open(sandbox / DATABASE, os.O_CREAT | os.O_CLOEXEC, 0o600))
-    engine = create_engine(parsed)
+    engine, size = create_engine(parsed), path.stat().st_size
+    told = None if progress is None else lambda done: progress(f"reading {path.name}", done, size)
     try:
         with engine.begin() as connection:  # PostgreSQL: all of it or nothing
             filler = _Sandbox(connection)
             filler.directory = sandbox
-            found = read(path, key, filler, progress)
+            found = read(path, key, filler, told)
             filler.finish()
         return found
     finally:
@@ -227,36 +222,33 @@ def _take_over(sandbox: Path, old: Path | None, passphrase_file: Path | None) ->
             shutil.copy2(path, sandbox / path.name)
 
 
-def _name_database(sandbox: Path, url: str | None) -> None:
+def _name_database(sandbox: Path, url: str) -> None:
+    """In the settings, unless it is the file beside them, or the environment says it: that may hold a password."""
+    is_named = make_url(url).get_backend_name() == "postgresql" and not _in_environment()
     settings = sandbox / FILE
     text = settings.read_text()
-    settings.write_text(_URL.sub(lambda m: m[1] + json.dumps(url or ""), text))
+    settings.write_text(_URL.sub(lambda m: m[1] + json.dumps(url if is_named else ""), text))
+    if database_url(sandbox, load_settings(sandbox)) != url:
+        raise Defect("what was restored would open another database")
 
 
-def _known(state: Path) -> Known:
-    """What the installation that is there can still tell; nothing if its database does not open."""
-    settings = load_settings(state)
-    url = make_url(database_url(state, settings))
-    if url.get_backend_name() == "postgresql":
-        url = url.set(drivername="postgresql+psycopg")
-    elif not Path(str(url.database)).exists():
-        return Known()
-    engine, known = create_engine(url), Known()
-    try:
-        with engine.connect() as connection:
-            there = set(inspect(connection).get_table_names())
-            known.size = connection.execute(select(func.max(col(LedgerHead.size)))).scalar() or 0
-            for name, table in (("certificates", Certificate), ("revocations", Revocation)):
-                setattr(known, name, connection.execute(select(func.count()).select_from(table_of(table))).scalar())
-            for lists in (RevocationList, DeltaList):
-                if lists.__tablename__ in there:
-                    number = connection.execute(select(func.max(col(lists.number)))).scalar() or 0
-                    known.list_number = max(known.list_number, number)
-    except SQLAlchemyError:
-        return known
-    finally:
-        engine.dispose()
-    return known
+def _in_environment() -> str:
+    """The database that the environment names, whatever a settings file says; empty if none."""
+    return make_settings({}).store.url.get_secret_value()
+
+
+def _chosen(url: str | None) -> str | None:
+    """The database to restore into; None for the file in the state directory."""
+    if (said := _in_environment()) and url not in (None, said):
+        raise Misconfigured(
+            "the environment names another database, and what is restored would open that one",
+            hint=f"unset {DATABASE_VARIABLE}, or leave --store away",
+        )
+    return said or url
+
+
+def _beside(state: Path) -> str:
+    return f"sqlite:///{state / DATABASE}"
 
 
 def _swap(sandbox: Path, state: Path) -> str | None:

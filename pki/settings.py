@@ -38,6 +38,7 @@ from pki.status_settings import Burst, CrlSettings, OcspSettings, Rate
 FILE, DATABASE = "certwright.toml", "certwright.db"
 PREFIX = "CERTWRIGHT_"
 STATE_VARIABLE = "CERTWRIGHT_STATE"
+DATABASE_VARIABLE = "CERTWRIGHT_STORE__URL"
 
 
 class _Table(BaseModel):

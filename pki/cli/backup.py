@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -47,10 +45,16 @@ def key(
 def create(json: Json = False) -> None:
     """Make a backup now, in the directory that the settings name."""
     from pki.cli.output import counted, print_json, say
-    from pki.client.rest import connect
+    from pki.cli.progress import bar
+    from pki.client.rest import Problem, connect
 
-    with connect() as client:
-        made = client.post("/backups", {})
+    made: dict[str, Any] = {"error": "nothing was answered"}
+    with connect() as client, bar("reading the database", is_quiet=json) as update:
+        for made in client.lines("/backups", {}):
+            if "done" in made:
+                update(made["done"], made["of"])
+    if "file" not in made:
+        raise Problem({"code": "backup-failed", "detail": f"no backup was made: {made.get('error')}"})
     if json:
         print_json(made)
         return
@@ -86,10 +90,12 @@ def verify(
     """Read all of a backup: chunks, hashes, the ledger against its head. Exit code 1 if it is not whole."""
     from pki import backup
     from pki.cli.output import fields, print_json
+    from pki.cli.progress import bar
 
     private = backup.load_key(key, _passphrase(key_passphrase_file, key))
-    with _progress(file, quiet=json) as progress:
-        found, keys = backup.verify(file, private, passphrase_file, progress)
+    size = file.stat().st_size
+    with bar(f"reading {file.name}", is_quiet=json) as update:
+        found, keys = backup.verify(file, private, passphrase_file, lambda done: update(done, size))
     values = {
         "made_at": backup.moment(found.begin.get("made_at")),
         "database": found.begin.get("dialect"),
@@ -131,11 +137,12 @@ def restore(
     from pki import backup, restoring
     from pki.cli.output import ask, fields, print_json, say
     from pki.cli.paths import read_text
+    from pki.cli.progress import bars
 
     ask(f"Replace the installation in {state} by {file.name}?", yes=yes or json or not state.exists())
     private = backup.load_key(key, _passphrase(key_passphrase_file, key))
     kept = None if head is None else read_text(head)
-    with _progress(file, quiet=json) as progress:
+    with bars(is_quiet=json) as progress:
         done = restoring.restore(
             file,
             private,
@@ -162,14 +169,3 @@ def _passphrase(file: Path | None, of: Path, *, confirm: bool = False) -> Secret
     if file is not None:
         return read_passphrase_file(file)
     return Secret(typer.prompt(f"passphrase of {of}", hide_input=True, confirmation_prompt=confirm, err=True))
-
-
-@contextmanager
-def _progress(file: Path, *, quiet: bool) -> Iterator[Callable[[int], None]]:
-    from rich.console import Console
-    from rich.progress import Progress
-
-    console = Console(stderr=True)
-    with Progress(console=console, transient=True, disable=quiet or not console.is_terminal) as shown:
-        task = shown.add_task(f"reading {file.name}", total=file.stat().st_size)
-        yield lambda done: shown.update(task, completed=done)

@@ -104,16 +104,13 @@ def _lines(client: Client, subject: str | None, file: TextIO) -> Iterator[int]:
 
 def _audit(client: Client, checkpoint: str | None, *, quiet: bool) -> dict[str, Any]:
     """Run the audit, showing how far it is; returns the report, which is the last line."""
-    from rich.console import Console
-    from rich.progress import Progress
+    from pki.cli.progress import bar
 
     report: dict[str, Any] = {}
-    console = Console(stderr=True)
-    with Progress(console=console, transient=True, disable=quiet or not console.is_terminal) as progress:
-        task = progress.add_task("checking entries", total=None)
+    with bar("checking entries", is_quiet=quiet) as update:
         for line in client.lines("/ledger/verify", {"checkpoint": checkpoint}):
             if "checked" in line:
-                progress.update(task, completed=line["checked"], total=line["of"])
+                update(line["checked"], line["of"])
             else:
                 report = line
     return report

@@ -213,7 +213,7 @@ def drill(
 
 
 def _drill(client: Client, body: dict[str, Any], *, is_quiet: bool) -> dict[str, Any]:
-    from pki.cli.replace_view import bar
+    from pki.cli.progress import bar
 
     line: dict[str, Any] = {"error": "nothing was answered"}
     with bar("drill", is_quiet=is_quiet) as update:

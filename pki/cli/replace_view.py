@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -17,6 +15,7 @@ def follow(client: Client, replacement: int, *, is_quiet: bool) -> dict[str, Any
     import time
 
     from pki.cli.output import say
+    from pki.cli.progress import bar
 
     with bar("replaced", is_quiet=is_quiet) as update:
         try:
@@ -102,17 +101,3 @@ def drilled(found: dict[str, Any]) -> None:
             "left": found["left"],
         }
     )
-
-
-@contextmanager
-def bar(label: str, *, is_quiet: bool) -> Iterator[Callable[[int, int | None], None]]:
-    """A progress bar on standard error: called with how much is done, of how much."""
-    from rich.console import Console
-    from rich.progress import MofNCompleteColumn, Progress
-
-    console = Console(stderr=True)
-    columns = (*Progress.get_default_columns(), MofNCompleteColumn())
-    hidden = is_quiet or not console.is_terminal
-    with Progress(*columns, console=console, transient=True, disable=hidden) as progress:
-        task = progress.add_task(label, total=None)
-        yield lambda done, of: progress.update(task, completed=done, total=of)

@@ -142,16 +142,13 @@ def _wanted(targets: Sequence[str]) -> dict[str, str]:
 
 def _watched(client: Client, body: dict[str, Any], *, quiet: bool) -> dict[str, Any]:
     """Have the scan done, showing how far it is; returns the report, which is the last line."""
-    from rich.console import Console
-    from rich.progress import MofNCompleteColumn, Progress
+    from pki.cli.progress import bar
 
     report: dict[str, Any] = {}
-    console = Console(stderr=True)
-    columns = (*Progress.get_default_columns(), MofNCompleteColumn())
-    with Progress(*columns, console=console, transient=True, disable=quiet or not console.is_terminal) as progress:
-        task = progress.add_task("reading files" if "directory" in body else "looking at endpoints", total=None)
+    label = "reading files" if "directory" in body else "looking at endpoints"
+    with bar(label, is_quiet=quiet) as update:
         for line in client.lines("/scans", body):
-            progress.update(task, completed=line["done"], total=line["of"])
+            update(line["done"], line["of"])
             report = line
     return report
 

@@ -19,6 +19,7 @@ from tests.bench import (
     pages,
     proof,
     renewing,
+    restore,
     scan,
     signer,
     start,
@@ -42,6 +43,7 @@ BENCHMARKS = {
     "signer": signer.run,
     "ocsp": ocsp.run,
     "proof": proof.run,
+    "restore": restore.run,
 }
 
 

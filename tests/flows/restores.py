@@ -56,11 +56,13 @@ class Outcome:
     restores: list[Restore] = field(default_factory=list)
 
 
-def run(count: int, home: Path, server: str | None = None) -> Outcome:
-    """Issue so many under two backups, restore each; to PostgreSQL where a server is given."""
+def run(count: int, home: Path, *, source: str | None = None, target: str | None = None) -> Outcome:
+    """Issue so many under two backups, restore each; from and to PostgreSQL where a server is given, else SQLite."""
     recipient = backup.make_key(home / "key.pem", PASSPHRASE)
     key = backup.load_key(home / "key.pem", PASSPHRASE)
     changes = {"backup.to": '"../backups"', "backup.recipient": f'"{recipient}"', "crl.shards": "2"}
+    if source is not None:
+        changes["store.url"] = f'"{fresh_database(source)}"'
     initialise(home / "state", InitPlan(changes=changes))
     outcome, answered, taken = Outcome(), list[str](), list[tuple[list[str], list[str], Path]]()
     revoked = list[str]()
@@ -96,7 +98,7 @@ def run(count: int, home: Path, server: str | None = None) -> Outcome:
         highest = highest_number(product.installation.store)
     outcome.issued = len(answered)
     for place, (before, gone, path) in enumerate(taken):
-        url = fresh_database(server) if server is not None else None
+        url = fresh_database(target) if target is not None else None
         outcome.restores.append(
             _restore(path, key, home / f"restored-{place}", (before, gone), set(answered), highest, url)
         )

@@ -304,7 +304,12 @@ def _material(reached: str, answer: Answer) -> list[str]:
     if reached == f"POST {API}/ledger/verify":
         report = [json.loads(line) for line in answer.body.splitlines()][-1]
         return [] if report.get("is_sound") else [f"audit: {report}"[:500]]
-    if reached in (f"POST {API}/scans", f"POST {API}/renewals/run", f"POST {API}/replacements/drill"):
+    if reached in (
+        f"POST {API}/backups",
+        f"POST {API}/scans",
+        f"POST {API}/renewals/run",
+        f"POST {API}/replacements/drill",
+    ):
         report = [json.loads(line) for line in answer.body.splitlines()][-1]
         return [] if report.get("error") is None else [f"material: {reached}: {report}"[:500]]
     if reached in _LOADERS:

@@ -1012,6 +1012,7 @@ BODIES = {
     f"POST {API}/sign-in-links": {},
     f"POST {API}/profiles/issuing/compare": {"content": "x"},
     f"POST {API}/ledger/verify": {},
+    f"POST {API}/backups": {},
     f"POST {API}/keys/block": {"key": HASH},
     f"POST {API}/owners": {"name": "payments", "email": "pay@example.org"},
     f"PATCH {API}/owners/issuing": {"email": "pay@example.org"},

@@ -14,14 +14,16 @@ from sqlmodel import col
 from ca import facts
 from ca.backup import packing, sealing
 from ca.backup.reading import Taker, read
-from ca.errors import BadRequest, CertwrightError, Conflict
+from ca.errors import BadRequest, CertwrightError, Conflict, Misconfigured
 from ca.ledger.reconcile import audit
 from ca.models import RevocationList, SignInLink
 from ca.secret import Secret
 from pki import backup, restoring
 from pki.initialise import InitPlan, initialise
 from pki.product import Product
+from pki.settings import DATABASE_VARIABLE
 from tests.flows import restores
+from tests.postgresql import fresh_database
 
 PASSPHRASE = Secret("correct horse battery")
 
@@ -202,9 +204,51 @@ def test_a_restore_that_fails_leaves_nothing(stand: Stand, tmp_path: Path) -> No
     assert list(tmp_path.iterdir()) == [file]
 
 
-@pytest.mark.parametrize("engine", ["sqlite", "postgresql"])
-def test_a_backup_under_load_restores(engine: str, request: pytest.FixtureRequest, tmp_path: Path) -> None:
-    """The short run of the campaign: from SQLite to either engine."""
-    server = request.getfixturevalue("postgresql") if engine == "postgresql" else None
-    outcome = restores.run(40, tmp_path, server)
+def test_the_environment_names_the_database(
+    stand: Stand, postgresql: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It wins over the settings, so it says where rows go; a database in use is refused and left as it is."""
+    live, empty = fresh_database(postgresql), fresh_database(postgresql)
+    initialise(tmp_path / "live", InitPlan(changes={"store.url": f'"{live}"'}))
+    before = contents(live)
+    passphrase = stand.state / "key-passphrase"
+    monkeypatch.setenv(DATABASE_VARIABLE, live)
+    for url in (None, live):
+        with pytest.raises(Conflict) as refused:
+            restoring.restore(stand.file, stand.key, tmp_path / "new", url=url, passphrase_file=passphrase)
+        assert refused.value.code == "not-empty"
+    with pytest.raises(Misconfigured, match="another database"):
+        restoring.restore(stand.file, stand.key, tmp_path / "new", url=empty, passphrase_file=passphrase)
+    monkeypatch.setenv(DATABASE_VARIABLE.lower(), empty)
+    monkeypatch.delenv(DATABASE_VARIABLE)
+    said = set[str]()
+    restoring.restore(
+        *(stand.file, stand.key, tmp_path / "new"),
+        passphrase_file=passphrase,
+        progress=lambda what, done, of: said.add(what.split()[0]) if done <= of else pytest.fail(f"{done} of {of}"),
+    )
+    assert said == {"reading", "proving"}
+    assert contents(live) == before
+    text = (tmp_path / "new" / "certwright.toml").read_text()
+    assert empty not in text
+    assert not (tmp_path / "new" / "certwright.db").exists()
+    with Product.open(tmp_path / "new") as product:
+        assert product.installation.store.dialect == "postgresql"
+
+
+def contents(url: str) -> dict[str, list[str]]:
+    """Every row of a PostgreSQL database."""
+    import psycopg
+
+    with psycopg.connect(url) as connection:
+        names = connection.execute("SELECT relname FROM pg_stat_user_tables").fetchall()
+        return {name: sorted(map(str, connection.execute(f"SELECT * FROM {name}"))) for (name,) in names}  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("target", ["sqlite", "postgresql"])
+@pytest.mark.parametrize("source", ["sqlite", "postgresql"])
+def test_a_backup_under_load_restores(source: str, target: str, request: pytest.FixtureRequest, tmp_path: Path) -> None:
+    """The short run of the campaign: from either engine to either."""
+    servers = {"sqlite": None, "postgresql": request.getfixturevalue("postgresql")}
+    outcome = restores.run(40, tmp_path, source=servers[source], target=servers[target])
     restores.judge(outcome)
