@@ -17,7 +17,7 @@ from sqlmodel import col
 from ca import approval, clock, revocation
 from ca.access import Caller, Operation, Role
 from ca.authority import TRUSTED, Issuer
-from ca.enrolment import CROSS_PROFILE, Wish, authorise_authority
+from ca.enrolment import CROSS_PROFILE, Decision, Wish, authorise_authority
 from ca.errors import BadRequest, Conflict
 from ca.founding import Plan
 from ca.installation import Installation
@@ -27,7 +27,7 @@ from ca.ledger import log
 from ca.models import Authority, Certificate, CrossCertificate, Revocation
 from ca.recording import CARRIED
 from ca.store import Store, Transaction
-from ca.x509.certificate import fingerprint
+from ca.x509.certificate import fingerprint, serial_text
 from ca.x509.constraints import Limits, limits_of
 from ca.x509.request import make_request, read_request
 from ca.x509.revocation_list import RevocationReason
@@ -59,7 +59,7 @@ def certify(installation: Installation, caller: Caller, by: Issuer, key: Private
     """Make the cross-certificate of a root that is about to be: its subject, its key, no longer a life than its own."""
     longest = installation.profiles[PROFILE].config.longest
     lifetime = min(longest, plan.lifetime) if plan.lifetime is not None else None
-    return _issue(installation, caller, by, key, plan.subject, lifetime, plan.limits)
+    return issue(_decide(installation, caller, by, key, plan.subject, lifetime, plan.limits), installation)
 
 
 def cross_sign(installation: Installation, caller: Caller, name: str, by_name: str) -> CrossCertificate:
@@ -68,24 +68,38 @@ def cross_sign(installation: Installation, caller: Caller, name: str, by_name: s
     It lives as long as both do, at most. `Conflict` while there is one by the same root that is good and not revoked.
     """
     caller.must(Operation.MANAGE_AUTHORITIES)
-    by, row = find_root(installation, by_name), installation.authorities.get(name)
-    if row.parent_id is not None:
-        raise BadRequest(f"{row.name} is no root, and its own chain leads to one", code="not-a-root")
-    if row.id == by.id or row.state not in TRUSTED:
-        raise BadRequest(f"{by.name} does not certify {row.name}, which is {row.state}", code="bad-cross-certificate")
-    _refuse_second(installation, row, by)
+    by = find_root(installation, by_name)
+    row = must_want(installation, name, by)
     approval.must(installation, caller, "cross-certify a root", row.name, by=by.name)
     revoke_orphans(installation)
     own = installation.authorities.issuer(row.name)
-    left = timedelta(seconds=row.not_after - clock.timestamp())
-    lifetime = min(installation.profiles[PROFILE].config.longest, left)
-    issued = _issue(installation, caller, by, own.key, own.certificate.subject, lifetime, limits_of(own.certificate))
-    installation.store.write(lambda tx: record(tx, own.id, row.name, by, issued, caller))
+    issued = issue(decide(installation, caller, own, by), installation)
+    installation.store.write(lambda tx: record(tx, own.id, own.name, by, issued.certificate, caller))
     installation.authorities.forget()
     return next(cross for cross in crosses(installation.store) if cross.serial == issued.serial)
 
 
-def _issue(
+def must_want(installation: Installation, name: str, by: Issuer) -> Authority:
+    """The root that another one is to certify; refused unless it is one in force, and not certified yet."""
+    row = installation.authorities.get(name)
+    if row.parent_id is not None:
+        raise BadRequest(f"{row.name} is no root, and its own chain leads to one", code="not-a-root")
+    if row.id == by.id or row.state not in TRUSTED:
+        raise BadRequest(f"{by.name} does not certify {row.name}, which is {row.state}", code="bad-cross-certificate")
+    if (found := good_cross(installation.store, row, by.id)) is not None:
+        hint = f"certwright cert revoke {found} --reason superseded, if it is to be followed by another"
+        raise Conflict(f"{by.name} certifies {row.name} already", code="authority-exists", hint=hint)
+    return row
+
+
+def decide(installation: Installation, caller: Caller, own: Issuer, by: Issuer) -> Decision:
+    """The decision to certify a root that exists: for as long as it has to live, as far as the profile goes."""
+    left = own.certificate.not_valid_after_utc - clock.now()
+    lifetime = min(installation.profiles[PROFILE].config.longest, left)
+    return _decide(installation, caller, by, own.key, own.certificate.subject, lifetime, limits_of(own.certificate))
+
+
+def _decide(
     installation: Installation,
     caller: Caller,
     by: Issuer,
@@ -93,40 +107,40 @@ def _issue(
     subject: x509.Name,
     lifetime: timedelta | None,
     limits: Limits | None,
-) -> Issued:
-    """Through the one door. The root's name constraints go along: nobody looks at its own certificate on this way."""
+) -> Decision:
+    """For the one door. The root's name constraints go along: nobody looks at its own certificate on this way."""
     wish = Wish(lifetime=lifetime, subject=subject, path_length=PATH_LENGTH, limits=limits, authority=by.name)
     request = read_request(make_request(key, subject))
-    return issue(authorise_authority(installation, caller, PROFILE, request, wish), installation)
+    return authorise_authority(installation, caller, PROFILE, request, wish)
 
 
-def _refuse_second(installation: Installation, row: Authority, by: Issuer) -> None:
+def good_cross(store: Store, row: Authority, by_id: int) -> str | None:
+    """The serial number of a cross-certificate of this root by that one, good and not revoked; None without one."""
     good = (
         select(col(CrossCertificate.serial))
         .outerjoin(Revocation, col(Revocation.serial) == col(CrossCertificate.serial))
-        .where(col(CrossCertificate.authority_id) == row.id, col(CrossCertificate.issuer_id) == by.id)
+        .where(col(CrossCertificate.authority_id) == row.id, col(CrossCertificate.issuer_id) == by_id)
         .where(col(Revocation.serial).is_(None), col(CrossCertificate.not_after) > clock.timestamp())
     )
-    with installation.store.read() as connection:
-        found = connection.execute(good).scalar()
-    if found is not None:
-        hint = f"certwright cert revoke {found} --reason superseded, if it is to be followed by another"
-        raise Conflict(f"{by.name} certifies {row.name} already", code="authority-exists", hint=hint)
+    with store.read() as connection:
+        return connection.execute(good).scalar()
 
 
-def record(tx: Transaction, authority_id: int, root: str, by: Issuer, cross: Issued, caller: Caller) -> None:
-    """Write it down with the root that it is for, in the transaction that makes that root real."""
+def record(tx: Transaction, root_id: int, root: str, by: Issuer, certificate: bytes, caller: Caller) -> None:
+    """Write it down with the root that it is for; of a new root, in the transaction that makes it real."""
+    cross = x509.load_der_x509_certificate(certificate)
+    serial, not_after = serial_text(cross.serial_number), int(cross.not_valid_after_utc.timestamp())
     row = {
-        "authority_id": authority_id,
+        "authority_id": root_id,
         "issuer_id": by.id,
-        "serial": cross.serial,
-        "certificate": cross.certificate,
-        "not_after": cross.not_after,
+        "serial": serial,
+        "certificate": certificate,
+        "not_after": not_after,
         "created_at": clock.timestamp(),
     }
-    refuse_revoked(tx, cross.serial)
+    refuse_revoked(tx, serial)
     tx.execute(insert(CrossCertificate), row)
-    details = {"serial": cross.serial, "sha256": fingerprint(cross.certificate), "not_after": cross.not_after}
+    details = {"serial": serial, "sha256": fingerprint(certificate), "not_after": not_after}
     log.append(tx, "authority-cross-certified", root, caller.identity, issuer=by.name, **details)
 
 

@@ -27,7 +27,7 @@ from ca.enrolment import Wish, authorise_authority
 from ca.errors import BadRequest, Conflict
 from ca.founding import Plan, check_import, check_plan, self_signed
 from ca.installation import Installation
-from ca.issuance import Issued, issue
+from ca.issuance import issue
 from ca.keys import KeyImport
 from ca.keys.algorithms import PrivateKey, spki
 from ca.ledger import log
@@ -67,7 +67,7 @@ def create_root(installation: Installation, caller: Caller, plan: Plan, *, cross
     key = installation.keys.create(place.key_label, plan.key_type)
     try:
         certificate = self_signed(key, plan)
-        cross = None if by is None else (by, crossing.certify(installation, caller, by, key, plan))
+        cross = None if by is None else (by, crossing.certify(installation, caller, by, key, plan).certificate)
     except Exception:
         installation.keys.destroy(place.key_label)
         raise
@@ -223,7 +223,7 @@ def _record(
     plan: Plan,
     place: Place,
     certificate: bytes,
-    cross: tuple[Issuer, Issued] | None = None,
+    cross: tuple[Issuer, bytes] | None = None,
 ) -> Authority:
     def unit(tx: Transaction) -> None:
         authority_id = make_real(tx, caller, plan, place, certificate)

@@ -215,14 +215,14 @@ def abandon_intents(store: Store, *, older_than: int) -> int:
     return store.write(unit)
 
 
-def resume(store: Store, serial: str, authority: str, profile_sha256: str) -> Draft:
+def resume(store: Store, serial: str, authority: str, profile_sha256: str, *, is_cross: bool) -> Draft:
     """The draft of an intent whose signature was made elsewhere (`ca/ceremony`); `Conflict` if there is none."""
     with store.read() as connection:
         row = connection.execute(select(*_INTENT).where(col(Intent.serial) == serial)).mappings().first()
     if row is None:
         raise Conflict(f"the certificate {serial} was given up or revoked meanwhile", code="revoked-meanwhile")
     kept = {key: value for key, value in row.items() if key != "intended_at"}
-    return Draft(kept, (), authority, profile_sha256, is_chosen=True)
+    return Draft(kept, (), authority, profile_sha256, is_chosen=True, is_cross=is_cross)
 
 
 def give_up(tx: Transaction, serial: str) -> None:
@@ -251,10 +251,11 @@ def _abandon(tx: Transaction, row: Mapping[str, Any], now: int) -> None:
 def _revoke_blocked(tx: Transaction, rows: Sequence[Mapping[str, Any]], now: int) -> None:
     """An intent may be committed just behind the block of its key, unseen by it: then it is revoked here."""
     keys, serials = ({row[column] for row in rows} for column in ("spki_sha256", "serial"))
-    blocked = set(tx.execute(_BLOCKED, {"values": list(keys)}).scalars())
+    blocked, stolen = (set(tx.execute(query, {"values": list(keys)}).scalars()) for query in (_BLOCKED, _STOLEN))
     query = select(col(Revocation.serial)).where(col(Revocation.serial).in_(serials))
     revoked = set(tx.execute(query).scalars())
-    left = [row for row in rows if row["spki_sha256"] in blocked and row["serial"] not in revoked]
+    found = [row for row in rows if row["spki_sha256"] in (stolen if row["profile"] == CROSS_PROFILE else blocked)]
+    left = [row for row in found if row["serial"] not in revoked]
     revocation.record(tx, left, "system:recovery", RevocationReason.KEY_COMPROMISE, now)
 
 

@@ -7,11 +7,12 @@ ceremony. After a crash in between the same answer is taken in again.
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from typing import Any
 
 from cryptography import x509
 
-from ca import approval, certificates, crl, hierarchy, recording, signing
+from ca import approval, certificates, crl, crossing, hierarchy, recording, signing
 from ca.access import Caller, Operation
 from ca.authority import Issuer, State
 from ca.ceremony import asking
@@ -49,14 +50,16 @@ def accept(
         raise Conflict(f"{row.name} has ended already", code="ceremony-ended")
     transcript = _transcript(answer)
     _refuse_overtaken(installation, row, issuer)
+    if row.crosses is not None:
+        crossing.must_want(installation, row.crosses, crossing.find_root(installation, issuer.name))
     approval.must(installation, caller, "take in what an offline CA has signed", row.name, answer_sha256=digest(data))
     der = _certificate(installation, row, answer, asked, issuer, signed)
-    real = None if der is None else (*_place(installation, row, der, state), der)
+    make_real = None if der is None else _reality(installation, caller, row, der, issuer, state)
 
     def unit(tx: Transaction) -> None:
         asking.settle(tx, row.name, COMPLETED, caller, transcript)
-        if real is not None:
-            hierarchy.make_real(tx, caller, *real)
+        if make_real is not None:
+            make_real(tx)
         for task, made in zip(asked.tasks, signed, strict=True):
             if task.kind != CERTIFICATE:
                 asking.list_of(row, issuer, task.tbs).keep(made, caller.identity)(tx)
@@ -132,12 +135,24 @@ def _certificate(
     place = next(place for place, task in enumerate(asked.tasks) if task.kind == CERTIFICATE)
     found = certificates.find_many(installation.store, [row.serial])
     if not found:
-        draft = recording.resume(installation.store, row.serial, issuer.name, row.profile_sha256)
+        is_cross = row.crosses is not None
+        draft = recording.resume(installation.store, row.serial, issuer.name, row.profile_sha256, is_cross=is_cross)
         installation.store.write(draft.complete(answer.signatures[place], signed[place]))
         return signed[place]
     if found[0].signature is None:
         raise Conflict(f"the certificate of {row.name} was given up or revoked meanwhile", code="revoked-meanwhile")
     return found[0].der  # an accept that died in between has recorded it
+
+
+def _reality(
+    installation: Installation, caller: Caller, row: Any, der: bytes, issuer: Issuer, state: State | None
+) -> Callable[[Transaction], object]:
+    """What makes of the certificate a CA of ours, or a cross-certificate of one, in the last transaction."""
+    if row.crosses is None:
+        plan, place = _place(installation, row, der, state)
+        return lambda tx: hierarchy.make_real(tx, caller, plan, place, der)
+    root_id = installation.authorities.issuer(row.crosses).id
+    return lambda tx: crossing.record(tx, root_id, row.crosses, issuer, der, caller)
 
 
 def _place(installation: Installation, row: Any, der: bytes, state: State | None) -> tuple[Plan, hierarchy.Place]:

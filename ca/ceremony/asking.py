@@ -10,7 +10,7 @@ from typing import Any
 from sqlalchemy import func, insert, select, update
 from sqlmodel import col
 
-from ca import clock, hierarchy, issuance, listdraft, recording
+from ca import clock, crossing, hierarchy, issuance, listdraft, recording
 from ca.access import Caller, Operation
 from ca.authority import OFFLINE, Issuer
 from ca.ceremony.documents import CERTIFICATE, LIST, Asked, Task, digest
@@ -65,18 +65,26 @@ def request(
     name: str,
     successor: Successor | None = None,
     *,
+    crosses: str | None = None,
     list_lifetime: timedelta | None = LIST_LIFETIME,
 ) -> Shown:
-    """Ask an offline CA for a CA beneath it, for its next CRL, or for both in one walk."""
+    """Ask an offline CA for a CA beneath it or, a root, for the certificate of another root; for its next CRL; or both.
+
+    One certificate a walk: what waits for its signature is one row.
+    """
     caller.must(Operation.MANAGE_AUTHORITIES)
     issuer = installation.authorities.issuer(name)
     if issuer.key_label != OFFLINE:
         hint = "certwright ca create makes CAs beneath it; certwright ca take-offline has its key leave"
         raise Conflict(f"the key of {issuer.name} is here and needs no ceremony", code="key-online", hint=hint)
-    if successor is None and list_lifetime is None:
+    if successor is None and crosses is None and list_lifetime is None:
         raise BadRequest("a ceremony without a CA and without a list is none", code="nothing-asked")
+    if successor is not None and crosses is not None:
+        raise BadRequest("a ceremony has one certificate: a new CA, or one of another root", code="asked-for-two")
     _refuse_second(installation, issuer)
     listed = None if list_lifetime is None else draw_up_list(installation, issuer, list_lifetime)
+    if crosses is not None:
+        return _record(installation, caller, issuer, listed, *_cross(installation, caller, issuer, crosses))
     if successor is None:
         return _record(installation, caller, issuer, listed)
     place = hierarchy.place_of(installation, successor.plan)
@@ -180,6 +188,13 @@ def draw_up_list(installation: Installation, issuer: Issuer, lifetime: timedelta
     return found
 
 
+def _cross(installation: Installation, caller: Caller, issuer: Issuer, name: str) -> tuple[Draft, dict[str, Any]]:
+    by = crossing.find_root(installation, issuer.name)
+    own = installation.authorities.issuer(crossing.must_want(installation, name, by).name)
+    draft = issuance.draw_up(crossing.decide(installation, caller, own, by), by)
+    return draft, {"serial": draft.row["serial"], "crosses": own.name, "profile_sha256": draft.profile_sha256}
+
+
 def _decide(
     installation: Installation, caller: Caller, issuer: Issuer, successor: Successor, key: PrivateKey
 ) -> Decision:
@@ -247,7 +262,9 @@ def _shown(installation: Installation, row: Any) -> Shown:
 
 def _asked_for(row: Any) -> list[str]:
     found = []
-    if row.serial is not None:
+    if row.crosses is not None:
+        found.append(f"a certificate of {row.crosses}")
+    elif row.serial is not None:
         found.append(f"a CA of the line {row.line}")
     if row.listing is not None:
         found.append("a CRL")

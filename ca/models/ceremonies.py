@@ -24,6 +24,8 @@ class Ceremony(SQLModel, table=True):
     key_label: str | None = Field(default=None, sa_type=Text)
     crl_shards: int | None = None
     profile_sha256: str | None = Field(default=None, sa_type=Text)
+    crosses: str | None = Field(default=None, sa_type=Text)
+    """The root that is to be certified, where that is asked for instead of a new CA."""
     listing: str | None = Field(default=None, sa_type=Text)
     """The list that is asked for, JSON: what the store has to know of it besides its bytes."""
     outcome: str | None = Field(default=None, sa_type=Text)

@@ -16,7 +16,9 @@ if TYPE_CHECKING:
 app = typer.Typer(help="Offline CAs: two files are carried to the key and back.", no_args_is_help=True)
 
 Name = Annotated[str, typer.Argument(help="A ceremony, such as root-1-ceremony-1.")]
-NO_LIST = "none"
+NO_LIST, LAST_LIST = "none", "last"
+LONGEST_LIST = "73000d"
+"""As long as anything lives: a list ends with its CA."""
 
 
 @app.command()
@@ -31,7 +33,10 @@ def request(
     shards: Annotated[int | None, typer.Option(help="Its CRL shards; the setting crl.shards if left out.")] = None,
     permit: Permit = None,
     exclude: Exclude = None,
-    list_lifetime: Annotated[str, typer.Option(help="How long its next CRL is good; `none`: no CRL.")] = "400d",
+    cross: Annotated[str | None, typer.Option(help="Have it certify another root instead, such as root-2.")] = None,
+    list_lifetime: Annotated[
+        str, typer.Option(help="How long its next CRL is good; `last`: until its end; `none`: no CRL.")
+    ] = "400d",
     json: Json = False,
 ) -> None:
     """Draw up what an offline CA is to sign. What it says is printed: print it on paper, and take both along."""
@@ -49,7 +54,8 @@ def request(
         "crl_shards": shards,
         "permit": permit or [],
         "exclude": exclude or [],
-        "list_lifetime": None if list_lifetime == NO_LIST else list_lifetime,
+        "crosses": cross,
+        "list_lifetime": {NO_LIST: None, LAST_LIST: LONGEST_LIST}.get(list_lifetime, list_lifetime),
     }
     with connect() as client:
         row = client.post("/ceremonies", body)

@@ -12,7 +12,7 @@ Document = Annotated[str, StringConstraints(max_length=24 * 1024 * 1024)]
 
 
 class CeremonyWanted(_In):
-    """What an offline CA is to sign: a CA beneath it, where `line` is said, and its next list."""
+    """What an offline CA is to sign: a CA beneath it, where `line` is said, or another root; and its next list."""
 
     authority: Word
     line: Word | None = None
@@ -23,6 +23,7 @@ class CeremonyWanted(_In):
     crl_shards: int | None = Field(default=None, ge=0, le=4096)
     permit: list[Text] = Field(default=[], max_length=100, description="name constraints, such as dns:internal.example")
     exclude: list[Text] = Field(default=[], max_length=100)
+    crosses: Word | None = Field(default=None, description="a root that it is to certify, for those who trust only it")
     list_lifetime: DurationText | None = Field(default="400d", description="null for no list")
 
 

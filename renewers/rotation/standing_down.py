@@ -14,7 +14,7 @@ from sqlalchemy import select
 from sqlmodel import col
 
 from ca import clock, crossing, hierarchy, lastlist, revocation
-from ca.authority import State
+from ca.authority import OFFLINE, State
 from ca.errors import Conflict
 from ca.models import Authority, Certificate, Revocation
 from ca.x509.revocation_list import RevocationReason
@@ -69,10 +69,22 @@ def parents_that_stay(lifecycle: Lifecycle, rotation: Underway) -> list[str]:
     return [row.name for row in everyone if row.id in above and row.state != State.RETIRED]
 
 
+def without_last(lifecycle: Lifecycle, rotation: Underway) -> list[str]:
+    """Those that go whose key is offline, and whose last list nobody has had signed there."""
+    return [
+        row.name
+        for row in outgoing(lifecycle, rotation)
+        if row.state != State.RETIRED and row.key_label == OFFLINE and row.not_after > clock.timestamp()
+        if not lastlist.has_last(lifecycle.installation, row.name)
+    ]
+
+
 def _retire(lifecycle: Lifecycle, row: Authority) -> int:
-    """What has expired signs no list: nobody looks at one."""
+    """What has expired signs no list: nobody looks at one. What is offline has signed it, or nothing that was used."""
     number = 0
-    if row.not_after > clock.timestamp():
+    if row.key_label == OFFLINE:
+        number = lastlist.number_of(lifecycle.installation, row.name)
+    elif row.not_after > clock.timestamp():
         number = lastlist.publish_last(lifecycle.installation, row.name).number
     hierarchy.transition(lifecycle.installation, BY, row.name, State.RETIRED)
     return number

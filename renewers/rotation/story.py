@@ -69,6 +69,8 @@ def prepare(lifecycle: Lifecycle, rotation: Underway) -> Outcome:
         row = found or successors.make(lifecycle, rotation, old, parent)
         what = f"takes {row.name}" if found else f"made {row.name}"
         return Step(what, {"follows": old.name}, underway.names(incoming=[*rotation.incoming, row.name]))
+    if waiting := [] if rotation.is_reverting else successors.uncertified(lifecycle, rotation):
+        return Wait([_certificate_of(*pair) for pair in waiting], LATER)
     return Done(Stage.INTRODUCE, {"incoming": list(rotation.incoming)})
 
 
@@ -146,6 +148,8 @@ def distrust(lifecycle: Lifecycle, rotation: Underway) -> Outcome:
 
 def retire(lifecycle: Lifecycle, rotation: Underway) -> Outcome:
     """Have the old CAs sign their last CRLs, good until their end, and let them go."""
+    if waiting := standing_down.without_last(lifecycle, rotation):
+        return Wait([_last_list_of(name) for name in waiting], LATER)
     return Done(Stage.DONE, {"last_lists": standing_down.retire(lifecycle, rotation)})
 
 
@@ -200,6 +204,15 @@ def _list_of(lifecycle: Lifecycle, name: str) -> str:
     if lifecycle.installation.authorities.get(name).key_label != OFFLINE:
         return f"the CRLs of {name}"
     return f"a CRL of {name}, whose key is offline: certwright ceremony request {name}"
+
+
+def _certificate_of(new: str, old: str) -> str:
+    return f"a certificate of {new} by {old}, whose key is offline: certwright ceremony request {old} --cross {new}"
+
+
+def _last_list_of(name: str) -> str:
+    what = f"the last CRL of {name}, whose key is offline"
+    return f"{what}: certwright ceremony request {name} --list-lifetime last"
 
 
 def _relieve(lifecycle: Lifecycle, rotation: Underway) -> Step | None:

@@ -17,7 +17,7 @@ from sqlalchemy import Connection, select
 from sqlmodel import col
 
 from ca import clock, crossing, hierarchy
-from ca.authority import Authorities, State
+from ca.authority import OFFLINE, Authorities, State
 from ca.errors import NotFound
 from ca.founding import Plan
 from ca.keys.algorithms import KeyType, key_type_of
@@ -77,11 +77,27 @@ def make(lifecycle: Lifecycle, rotation: Underway, old: Authority, parent: Autho
     plan = plan_for(lifecycle, rotation, old)
     installation = lifecycle.installation
     if parent is None:
-        has_ended = old.not_after <= clock.timestamp()  # it certifies nobody any more, and nobody trusts it
-        cross_by = old.name if rotation.policy.cross and not has_ended else None
+        cross_by = old.name if _is_to_certify(rotation, old) and old.key_label != OFFLINE else None
         return hierarchy.create_root(installation, BY, plan, cross_by=cross_by)
     profile = profile_for(lifecycle, old)
     return hierarchy.create_subordinate(installation, BY, profile.name, plan, parent=parent.name)
+
+
+def uncertified(lifecycle: Lifecycle, rotation: Underway) -> list[tuple[str, str]]:
+    """Each new root that an old one is to certify whose key is offline, and that one: people carry it there."""
+    authorities = lifecycle.installation.authorities
+    new = {row.line: row for row in map(authorities.get, rotation.incoming) if row.parent_id is None}
+    return [
+        (new[old.line].name, old.name)
+        for old in map(authorities.get, rotation.found["leading"])
+        if old.line in new and old.key_label == OFFLINE and _is_to_certify(rotation, old)
+        if crossing.good_cross(lifecycle.store, new[old.line], old.id or 0) is None
+    ]
+
+
+def _is_to_certify(rotation: Underway, old: Authority) -> bool:
+    """Unless it has ended: then it certifies nobody any more, and nobody trusts it."""
+    return rotation.policy.cross and old.not_after > clock.timestamp()
 
 
 def strays(lifecycle: Lifecycle, rotation: Underway) -> list[Authority]:

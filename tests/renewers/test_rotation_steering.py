@@ -22,6 +22,7 @@ from ca.errors import BadRequest, Conflict, Forbidden, NotFound, PolicyRefusal
 from ca.founding import Plan
 from ca.installation import ApprovalPolicy
 from ca.keys.algorithms import KeyType
+from ca.profiles.config import LONGEST
 from ca.secret import Secret
 from ca.x509.bundle import read_private_key
 from renewers.models import RotationStep, Work
@@ -41,6 +42,15 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Template:
 def world(made: Template, tmp_path: Path) -> Iterator[Rotating]:
     """A world of its own, with the clock at hand."""
     with made.world(tmp_path) as found, clock.pinned(NOON):
+        yield found
+
+
+@pytest.fixture
+def parting(tmp_path: Path) -> Iterator[Rotating]:
+    """The same with a hierarchy of its own, whose keys may leave: they lie in memory, and others have them too."""
+    for name in ("template", "world"):
+        (tmp_path / name).mkdir()
+    with template(tmp_path / "template").world(tmp_path / "world") as found, clock.pinned(NOON):
         yield found
 
 
@@ -283,30 +293,64 @@ def test_where_it_takes_two_persons_a_rotation_does_too(world: Rotating) -> None
     assert said == acts, "the steps themselves were asked for"
 
 
-def test_beneath_an_offline_root_a_rotation_takes_what_a_ceremony_has_made(world: Rotating) -> None:
-    """Without it, it says what has to be carried to the key; so it does for the list that revokes the old CA."""
-    words = Secret("correct horse battery staple")
-    pem = leaving.export(world.installation, rig.ADMIN, "root", words)
-    leaving.leave(world.installation, rig.ADMIN, "root", pem, words)
+class Vault:
+    """The key of the root, offline, and somebody who walks there."""
 
-    def carry(successor: Successor | None = None) -> None:
-        with clock.pinned(world.at):
-            asked = asking.request(world.installation, rig.ADMIN, "root", successor)
+    def __init__(self, world: Rotating) -> None:
+        self.world, self.words = world, Secret("correct horse battery staple")
+        self.pem = leaving.export(world.installation, rig.ADMIN, "root", self.words)
+        leaving.leave(world.installation, rig.ADMIN, "root", self.pem, self.words)
+
+    def carry(self, successor: Successor | None = None, **choices: Any) -> None:
+        with clock.pinned(self.world.at):
+            asked = asking.request(self.world.installation, rig.ADMIN, "root-1", successor, **choices)
             judged = offline.judge(read_request(asked.document))
-            answer = offline.answer(judged, read_private_key(pem, words), present=["Ada"], program="x")
-            answering.accept(world.installation, rig.ADMIN, answer.encode())
-            steering.resume(world.lifecycle, rig.ADMIN, rotation, WHY)
+            answer = offline.answer(judged, read_private_key(self.pem, self.words), present=["Ada"], program="x")
+            answering.accept(self.world.installation, rig.ADMIN, answer.encode())
 
+
+def test_an_offline_root_is_followed_by_one_that_it_certifies(parting: Rotating) -> None:
+    """Its rotation says twice what has to be carried: a certificate before anything moves, the last list at the end."""
+    world, vault = parting, Vault(parting)
+    rotation = world.start("root")
+    for _ in range(3):
+        world.step()
+    wanted = (
+        "a certificate of root-2 by root-1, whose key is offline: certwright ceremony request root-1 --cross root-2"
+    )
+    assert (world.row(rotation).stage, waits(world, rotation)) == ("prepare", wanted)
+    vault.carry(crosses="root-2")
+    assert len(world.installation.authorities.chain("root-2")) == 1
+    world.until(rotation, "retire")
+    for _ in range(3):
+        world.step()
+    ceremony = "certwright ceremony request root-1 --list-lifetime last"
+    assert waits(world, rotation) == f"the last CRL of root-1, whose key is offline: {ceremony}"
+    vault.carry()
+    for _ in range(3):
+        world.step()
+    assert world.row(rotation).stage == "retire", "a list that ends before its CA is not the last"
+    vault.carry(list_lifetime=LONGEST)
+    assert world.until(rotation, "done").state == "done"
+    rows = {row.name: row.state for row in world.installation.authorities.all()}
+    assert (rows["root-1"], rows["root-2"], rows["issuing-2"]) == ("retired", "active", "active")
+
+
+def test_beneath_an_offline_root_a_rotation_takes_what_a_ceremony_has_made(parting: Rotating) -> None:
+    """Without it, it says what has to be carried to the key; so it does for the list that revokes the old CA."""
+    world, vault = parting, Vault(parting)
     rotation = world.start("issuing")
     for _ in range(3):
         world.step()
     assert "certwright ceremony request root-1" in str([getattr(error, "hint", "") for error in world.errors])
-    carry(Successor(Plan("issuing", rig.common_name("Carried CA"), KeyType.P256, crl_shards=2)))
+    vault.carry(Successor(Plan("issuing", rig.common_name("Carried CA"), KeyType.P256, crl_shards=2)))
+    with clock.pinned(world.at):
+        steering.resume(world.lifecycle, rig.ADMIN, rotation, WHY)
     world.until(rotation, "distrust")
     for _ in range(5):
         world.step()
     assert waits(world, rotation) == "a CRL of root-1, whose key is offline: certwright ceremony request root-1"
-    carry()
+    vault.carry()
     assert world.until(rotation, "done").state == "done"
     states = {row.name: row.state for row in world.installation.authorities.all()}
     assert (states["issuing-1"], states["issuing-2"]) == ("retired", "active")

@@ -29,7 +29,7 @@ def listing(product: ProductDep, caller: CallerDep) -> list[CeremonyView]:
 
 @router.post("/ceremonies", status_code=201, summary="Ask an offline CA")
 def create(product: ProductDep, caller: CallerDep, body: CeremonyWanted) -> CeremonyView:
-    """Draw up what it is to sign: a CA beneath it, its next list, or both. The answer has the file to carry."""
+    """Draw up what it is to sign: a CA beneath it or another root, its next list. The answer has the file to carry."""
     caller.must(Operation.MANAGE_AUTHORITIES)
     successor = None
     if (body.line is None) != (body.subject is None):
@@ -47,7 +47,9 @@ def create(product: ProductDep, caller: CallerDep, body: CeremonyWanted) -> Cere
         )
         successor = Successor(plan, body.profile)
     lifetime = read_duration(body.list_lifetime)
-    made = asking.request(product.installation, caller, body.authority, successor, list_lifetime=lifetime)
+    made = asking.request(
+        product.installation, caller, body.authority, successor, crosses=body.crosses, list_lifetime=lifetime
+    )
     return _view(made)
 
 

@@ -89,6 +89,7 @@ def upgrade() -> None:
         sa.Column("key_label", sa.Text(), nullable=True),
         sa.Column("crl_shards", sa.Integer(), nullable=True),
         sa.Column("profile_sha256", sa.Text(), nullable=True),
+        sa.Column("crosses", sa.Text(), nullable=True),
         sa.Column("listing", sa.Text(), nullable=True),
         sa.Column("outcome", sa.Text(), nullable=True),
         sa.Column("ended_at", sa.BigInteger(), nullable=True),
