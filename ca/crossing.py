@@ -22,6 +22,7 @@ from ca.errors import BadRequest, Conflict
 from ca.founding import Plan
 from ca.installation import Installation
 from ca.issuance import Issued, issue
+from ca.keys import check_reachable
 from ca.keys.algorithms import PrivateKey
 from ca.ledger import log
 from ca.models import Authority, Certificate, CrossCertificate, Revocation
@@ -69,6 +70,7 @@ def cross_sign(installation: Installation, caller: Caller, name: str, by_name: s
     """
     caller.must(Operation.MANAGE_AUTHORITIES)
     by = find_root(installation, by_name)
+    check_reachable(by.key)
     row = must_want(installation, name, by)
     approval.must(installation, caller, "cross-certify a root", row.name, by=by.name)
     revoke_orphans(installation)

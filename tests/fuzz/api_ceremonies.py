@@ -84,6 +84,8 @@ class Ceremonies:
             body |= self._one(
                 [{}, {"crl_shards": 1}, {"list_lifetime": None}], [{"profile": "mesh"}, {"subject": None}]
             )
+        elif self._chance.random() < 0.5:
+            body |= {"crosses": self._one(["root-1"], ["issuing-1", "none", self._offline(), "\x00"])}
         return body | self._one([{}], [{"list_lifetime": "0d"}, {"key_type": "DSA"}, {"permit": ["dns:"]}])
 
     def _answer(self) -> str:

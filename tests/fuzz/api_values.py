@@ -254,6 +254,7 @@ class Living:
             "POST /tokens": self._token,
             "POST /identity/explain": lambda _caller: {"token": self._one(words.JWTS, words.ODD_JWTS)},
             "POST /ledger/verify": self._verify,
+            "POST /backups": lambda _caller: {},
             "POST /profiles/{name}/compare": self._compare,
             "POST /keys/block": self._block,
         }
