@@ -16,7 +16,7 @@ is beneath it is then served with that cross-certificate, as long as somebody ma
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -214,20 +214,21 @@ class Authorities:
     def chain(self, name: str) -> tuple[bytes, ...]:
         """What a leaf is served with: DER certificates from an authority up to its root, which is left out.
 
-        They end with the cross-certificates of that root while the root that made them is active or tainted, so that
-        who trusts only that one gets here, too.
+        They end with the cross-certificate of that root while the root that made it is active or tainted, so that who
+        trusts only that one gets here, too. With one alone, the newest: each signed the one before (RFC 5246 7.4.2).
         """
         row = self.get(name)
         *between, root = (row, *self.ancestors(row))
-        above = self._crosses_of(root) if root.parent_id is None else [root.certificate]  # its own lie elsewhere
+        above = self._cross_of(root) if root.parent_id is None else [root.certificate]  # its own lie elsewhere
         return (*(other.certificate for other in between), *above)
 
-    def _crosses_of(self, root: Authority) -> Iterator[bytes]:
+    def _cross_of(self, root: Authority) -> list[bytes]:
         states = {row.id: row.state for row in self.all()}
         for cross in self._crosses:
             is_served = states.get(cross.issuer_id) in CROSSING and cross.not_after > clock.timestamp()
             if cross.authority_id == root.id and is_served:
-                yield cross.certificate
+                return [cross.certificate]
+        return []
 
     def forget(self) -> None:
         """Look again at the next use: something has changed."""

@@ -16,7 +16,7 @@ from sqlmodel import col
 
 from ca import approval, clock, revocation
 from ca.access import Caller, Operation, Role
-from ca.authority import TRUSTED, Issuer
+from ca.authority import CROSSING, TRUSTED, Issuer
 from ca.enrolment import CROSS_PROFILE, Decision, Wish, authorise_authority
 from ca.errors import BadRequest, Conflict
 from ca.founding import Plan
@@ -88,9 +88,10 @@ def must_want(installation: Installation, name: str, by: Issuer) -> Authority:
         raise BadRequest(f"{row.name} is no root, and its own chain leads to one", code="not-a-root")
     if row.id == by.id or row.state not in TRUSTED:
         raise BadRequest(f"{by.name} does not certify {row.name}, which is {row.state}", code="bad-cross-certificate")
-    if (found := good_cross(installation.store, row, by.id)) is not None:
-        hint = f"certwright cert revoke {found} --reason superseded, if it is to be followed by another"
-        raise Conflict(f"{by.name} certifies {row.name} already", code="authority-exists", hint=hint)
+    if (found := good_cross(installation.store, row)) is not None:
+        serial, issuer = found
+        hint = f"a chain ends with one: certwright cert revoke {serial} --reason superseded, if another is to follow"
+        raise Conflict(f"{issuer} certifies {row.name} already", code="authority-exists", hint=hint)
     return row
 
 
@@ -116,16 +117,18 @@ def _decide(
     return authorise_authority(installation, caller, PROFILE, request, wish)
 
 
-def good_cross(store: Store, row: Authority, by_id: int) -> str | None:
-    """The serial number of a cross-certificate of this root by that one, good and not revoked; None without one."""
+def good_cross(store: Store, row: Authority) -> tuple[str, str] | None:
+    """The cross-certificate of a root that chains end with, its serial number and who has signed it; None without."""
     good = (
-        select(col(CrossCertificate.serial))
+        select(col(CrossCertificate.serial), col(Authority.name))
+        .join(Authority, col(Authority.id) == col(CrossCertificate.issuer_id))
         .outerjoin(Revocation, col(Revocation.serial) == col(CrossCertificate.serial))
-        .where(col(CrossCertificate.authority_id) == row.id, col(CrossCertificate.issuer_id) == by_id)
+        .where(col(CrossCertificate.authority_id) == row.id, col(Authority.state).in_(sorted(CROSSING)))
         .where(col(Revocation.serial).is_(None), col(CrossCertificate.not_after) > clock.timestamp())
     )
     with store.read() as connection:
-        return connection.execute(good).scalar()
+        found = connection.execute(good.order_by(col(CrossCertificate.id).desc()).limit(1)).first()
+    return None if found is None else (found.serial, found.name)
 
 
 def record(tx: Transaction, root_id: int, root: str, by: Issuer, certificate: bytes, caller: Caller) -> None:

@@ -32,6 +32,7 @@ LONGER = {
     "ca.store.migrations.versions.0005_mail.upgrade": "the same",
     "ca.store.migrations.versions.0006_authority.upgrade": "the same",
     "pki.cli.backup.restore": "its options, one or two lines each; what it does is shorter",
+    "pki.cli.ceremony.request": "the same",
     "pki.cli.init.init": "its options, one or two lines each; what it does is shorter",
     "pki.metrics.Metrics.__init__": "a list: every metric with its help text",
 }

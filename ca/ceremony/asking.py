@@ -87,6 +87,12 @@ def request(
         return _record(installation, caller, issuer, listed, *_cross(installation, caller, issuer, crosses))
     if successor is None:
         return _record(installation, caller, issuer, listed)
+    return _request_ca(installation, caller, issuer, listed, successor)
+
+
+def _request_ca(
+    installation: Installation, caller: Caller, issuer: Issuer, listed: DraftList | None, successor: Successor
+) -> Shown:
     place = hierarchy.place_of(installation, successor.plan)
     key = installation.keys.create(place.key_label, successor.plan.key_type)
     try:

@@ -84,14 +84,17 @@ def make(lifecycle: Lifecycle, rotation: Underway, old: Authority, parent: Autho
 
 
 def uncertified(lifecycle: Lifecycle, rotation: Underway) -> list[tuple[str, str]]:
-    """Each new root that an old one is to certify whose key is offline, and that one: people carry it there."""
+    """Each new root that an old one is to certify whose key is offline, and that one: people carry it there.
+
+    One that another root certifies is left as somebody has wanted it.
+    """
     authorities = lifecycle.installation.authorities
     new = {row.line: row for row in map(authorities.get, rotation.incoming) if row.parent_id is None}
     return [
         (new[old.line].name, old.name)
         for old in map(authorities.get, rotation.found["leading"])
         if old.line in new and old.key_label == OFFLINE and _is_to_certify(rotation, old)
-        if crossing.good_cross(lifecycle.store, new[old.line], old.id or 0) is None
+        if crossing.good_cross(lifecycle.store, new[old.line]) is None
     ]
 
 

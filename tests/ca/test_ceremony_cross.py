@@ -120,9 +120,10 @@ def test_what_is_withdrawn_is_given_up_and_not_called_stolen(
     with pytest.raises(Conflict, match="ended already"):
         answering.accept(installation, rig.ADMIN, answer)
     assert crossing.crosses(installation.store) == []
-    assert listed(installation, "root-1") == set()
     again = asking.request(installation, rig.ADMIN, "root", crosses="young")
     answering.accept(installation, rig.ADMIN, safe.sign(again.document))
+    assert listed(installation, "root-1") == set()
+    assert certificates.find(installation.store, row.serial).state == "abandoned"
     assert len(installation.authorities.chain("young")) == 1
     assert audit(installation.store, installation.ledger.verifier).is_sound
 

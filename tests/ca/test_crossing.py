@@ -355,6 +355,26 @@ def test_a_root_that_exists_is_certified_on_demand(installation: Installation) -
     assert audit(installation.store, installation.ledger.verifier).is_sound
 
 
+def test_a_chain_ends_with_one(installation: Installation, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each certificate in it has signed the one before, which two of them cannot: a second one is refused.
+
+    Where two replicas made one each at once, the newest is served, and the other one when that is revoked.
+    """
+    hierarchy.create_root(installation, rig.ADMIN, plan("other", "Other Root"))
+    hierarchy.create_root(installation, rig.ADMIN, plan("third", "Third Root"))
+    first = crossing.cross_sign(installation, rig.ADMIN, "other", "root")
+    with pytest.raises(Conflict, match="root-1 certifies other-1 already") as refused:
+        crossing.cross_sign(installation, rig.ADMIN, "other", "third")
+    assert first.serial in (refused.value.hint or "")
+    with monkeypatch.context() as patch:
+        patch.setattr(crossing, "good_cross", lambda *_: None)
+        second = crossing.cross_sign(installation, rig.ADMIN, "other", "third")
+    assert installation.authorities.chain("other") == (second.certificate,)
+    revocation.revoke(installation, rig.ADMIN, second.serial, RevocationReason.SUPERSEDED)
+    installation.authorities.forget()
+    assert installation.authorities.chain("other") == (first.certificate,)
+
+
 def test_what_is_not_cross_certified(installation: Installation) -> None:
     """No CA beneath a root, not by itself or by a CA, by nobody without the right; and nothing is left of a try."""
     other = hierarchy.create_root(installation, rig.ADMIN, plan("other", "Other Root"))

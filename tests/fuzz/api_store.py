@@ -183,7 +183,8 @@ class Remains:
         crossed = {row.serial for row in self._rows(CrossCertificate)}
         for stored in self.certificates.values():
             since = blocked.get(stored.spki_sha256, stored.recorded_at)
-            if stored.serial not in crossed and stored.recorded_at > since:
+            is_given_up = stored.signature is None  # such as a cross-certificate whose ceremony was withdrawn
+            if stored.serial not in crossed and not is_given_up and stored.recorded_at > since:
                 yield f"blocked: {stored.serial} was issued for a key that was blocked before"
 
     def _entries(self) -> Iterator[str]:
