@@ -375,6 +375,19 @@ def test_a_chain_ends_with_one(installation: Installation, monkeypatch: pytest.M
     assert installation.authorities.chain("other") == (first.certificate,)
 
 
+def test_one_by_a_root_that_nobody_trusts_is_in_nobodys_way(installation: Installation) -> None:
+    """Chains do not end with it any more, so that another root may certify."""
+    hierarchy.create_root(installation, rig.ADMIN, plan("other", "Other Root"))
+    hierarchy.create_root(installation, rig.ADMIN, plan("third", "Third Root"))
+    crossing.cross_sign(installation, rig.ADMIN, "other", "third")
+    hierarchy.transition(installation, rig.ADMIN, "third-1", State.TAINTED)
+    with pytest.raises(Conflict, match="third-1 certifies other-1"):
+        crossing.cross_sign(installation, rig.ADMIN, "other", "root")
+    hierarchy.transition(installation, rig.ADMIN, "third-1", State.DISTRUSTED)
+    cross = crossing.cross_sign(installation, rig.ADMIN, "other", "root")
+    assert installation.authorities.chain("other") == (cross.certificate,)
+
+
 def test_what_is_not_cross_certified(installation: Installation) -> None:
     """No CA beneath a root, not by itself or by a CA, by nobody without the right; and nothing is left of a try."""
     other = hierarchy.create_root(installation, rig.ADMIN, plan("other", "Other Root"))
