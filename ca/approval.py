@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from hashlib import sha256
 from typing import Any
 
-from sqlalchemy import insert, select, update
+from sqlalchemy import func, insert, select, update
 from sqlmodel import col
 
 from ca import clock
@@ -105,6 +105,18 @@ def listing(installation: Installation, caller: Caller) -> list[Shown]:
     query = select(Approval).order_by(col(Approval.id).desc()).limit(MOST_SHOWN)
     with installation.store.read() as connection:
         return [_shown(row) for row in connection.execute(query)]
+
+
+def undecided(installation: Installation) -> int:
+    """How many acts wait for the word of a second person."""
+    waiting = (
+        select(func.count())
+        .select_from(Approval)
+        .where(col(Approval.decision).is_(None), col(Approval.used_at).is_(None))
+        .where(col(Approval.expires_at) > clock.timestamp())
+    )
+    with installation.store.read() as connection:
+        return connection.execute(waiting).scalar_one()
 
 
 def find(installation: Installation, caller: Caller, identity: int) -> Shown:

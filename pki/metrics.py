@@ -99,6 +99,15 @@ class Metrics:
         self.backup_every_seconds = Gauge(
             "certwright_backup_every_seconds", "How often a backup is to be made.", registry=registry
         )
+        self.approvals_waiting = Gauge(
+            "certwright_approvals_waiting", "Acts that wait for the word of a second person.", registry=registry
+        )
+        self.ceremonies_waiting = Gauge(
+            "certwright_ceremonies_waiting", "Requests to offline CAs whose answer is awaited.", registry=registry
+        )
+        self.ceremonies_due = Gauge(
+            "certwright_ceremonies_due", "Offline CAs that have to sign their next list.", registry=registry
+        )
         self.tick_failures = Counter(
             "certwright_tick_failures", "Scheduled work that failed, by its name.", ["work"], registry=registry
         )

@@ -12,7 +12,8 @@ from functools import partial
 from apscheduler.schedulers.background import BackgroundScheduler
 
 from ca import certificates, clock, crl, in_force, retention, sessions, unrecorded
-from ca.authority import OFFLINE, State
+from ca.authority import State
+from ca.ceremony import due
 from ca.errors import CertwrightError
 from ca.specimen import lint_profile
 from ca.x509.deeplint import deep_lint, is_available
@@ -106,14 +107,13 @@ def watch_crls(product: Product) -> None:
     """
     now = clock.timestamp()
     margin = product.settings.crl.lifetime.total_seconds() / 4
-    offline = {row.name for row in product.installation.authorities.all() if row.key_label == OFFLINE}
+    walks = due.lists(product.installation)
+    for one in walks:
+        hint = f"certwright ceremony request {one.authority}"
+        log.error("ceremony-due", authority=one.authority, reason=one.why, seconds_left=one.left, hint=hint)
+    said = {one.authority for one in walks}
     for status in crl.statuses(product.installation):
-        left, life = status.next_update - now, status.next_update - status.this_update
-        if status.authority in offline and (left < life / 4 or status.due_at <= now):
-            why = "something was revoked, or a backup restored" if status.due_at == 0 else "its CRL ends"
-            hint = f"certwright ceremony request {status.authority}"
-            log.error("ceremony-due", authority=status.authority, reason=why, seconds_left=left, hint=hint)
-        elif left < margin:
+        if status.authority not in said and status.next_update - now < margin:
             word = "crl-overdue" if crl.overdue(status, now) else "crl-late"
             log.error(word, authority=status.authority, shard=status.shard, seconds_left=status.next_update - now)
 

@@ -9,9 +9,10 @@ from starlette.exceptions import HTTPException
 from starlette.responses import Response
 from starlette.types import ASGIApp
 
-from ca import clock, crl
+from ca import approval, clock, crl
 from ca.access import Operation
 from ca.authority import SIGNING
+from ca.ceremony import due
 from ca.errors import CertwrightError
 from pki import backup
 from pki.metrics import CONTENT_TYPE
@@ -189,6 +190,9 @@ def measure(product: Product) -> None:
     head = product.installation.ledger.head()
     found.ledger_size.set(0 if head is None else head.size)
     found.backup_age_seconds.set(backup.age(product))
+    found.approvals_waiting.set(approval.undecided(product.installation))
+    found.ceremonies_waiting.set(due.carried(product.installation))
+    found.ceremonies_due.set(len(due.lists(product.installation)))
     found.backup_every_seconds.set(product.settings.backup.every.total_seconds())
     found.ledger_waiting.set(product.installation.ledger.waiting())
     told = heads.published_at(product.installation.store)

@@ -184,7 +184,11 @@ def test_what_was_refused_or_has_expired_is_asked_anew(two: Installation) -> Non
     """A refusal is the end of it; so is a day."""
     with pytest.raises(Forbidden):
         hierarchy.create_root(two, ADA, PLAN)
+    assert approval.undecided(two) == 1
+    with clock.pinned(clock.now() + timedelta(hours=25)):
+        assert approval.undecided(two) == 0
     approval.decide(two, GRACE, 1, is_granted=False)
+    assert approval.undecided(two) == 0
     with pytest.raises(Conflict, match="does not wait any more"):
         approval.decide(two, GRACE, 1, is_granted=True)
     with pytest.raises(Forbidden, match="approval 2 "):

@@ -13,7 +13,7 @@ from cryptography.x509 import load_der_x509_certificate, ocsp
 from structlog.testing import capture_logs
 
 from ca import clock, external, revocation
-from ca.ceremony import leaving
+from ca.ceremony import asking, due, leaving
 from ca.founding import Plan
 from ca.keys.algorithms import KeyType
 from ca.secret import Secret
@@ -22,6 +22,7 @@ from ca.x509.revocation_list import RevocationReason
 from pki import backup, restoring, schedule
 from pki.initialise import InitPlan, initialise
 from pki.product import Product
+from pki.web.app import measure
 from tests import peer, rig
 from tests.pki.conftest import Warm, World
 from tests.pki.test_authority_requests import chain_for
@@ -106,6 +107,29 @@ def test_an_alarm_says_when_somebody_has_to_walk(world: World) -> None:
     revocation.revoke(world.installation, rig.ADMIN, serial, RevocationReason.SUPERSEDED)
     ((name, reason),) = said()
     assert (name, reason.startswith("something was revoked")) == ("root-1", True)
+    assert gauges(world, "certwright_ceremonies_due", "certwright_ceremonies_waiting") == [1, 0]
+    asking.request(world.installation, rig.ADMIN, "root", list_lifetime=timedelta(days=3650 * 9))
+    assert gauges(world, "certwright_ceremonies_due", "certwright_ceremonies_waiting") == [1, 1]
+
+
+def gauges(world: World, *names: str) -> list[float]:
+    """What Prometheus would read."""
+    measure(world.product)
+    return [world.product.metrics.registry.get_sample_value(name) or 0.0 for name in names]
+
+
+def test_a_last_list_calls_nobody(world: World) -> None:
+    """It ends with its CA: until something is revoked after it, there is no other to carry."""
+    pem = leaving.export(world.installation, rig.ADMIN, "root", Secret(WORDS))
+    leaving.leave(world.installation, rig.ADMIN, "root", pem, Secret(WORDS), list_lifetime=timedelta(days=73000))
+    end = world.installation.authorities.get("root").not_after
+    with clock.pinned(clock.from_timestamp(end - 60)):
+        assert due.lists(world.installation) == []
+    with clock.pinned(clock.from_timestamp(end + 60)):
+        assert due.lists(world.installation) == []
+    serial = world.installation.authorities.get("issuing").serial
+    revocation.revoke(world.installation, rig.ADMIN, serial, RevocationReason.SUPERSEDED)
+    assert [one.authority for one in due.lists(world.installation)] == ["root-1"]
 
 
 def test_the_rest_goes_on(world: World) -> None:
