@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import secrets
 import signal
 import sys
 import threading
@@ -82,12 +83,11 @@ def name(place: object) -> str:
 
 def issue_in_threads(installation: Installation, answered: list[str]) -> None:
     """Several threads that each issue one certificate after the other."""
+    life = secrets.token_hex(8)  # a process number comes again, after some ten thousand processes
 
     def work(thread: int) -> None:
         for place in count():
-            issued = rig.issue(
-                installation, name(f"{thread}-{place}"), idempotency_key=f"{os.getpid()}-{thread}-{place}"
-            )
+            issued = rig.issue(installation, name(f"{thread}-{place}"), idempotency_key=f"{life}-{thread}-{place}")
             answer(issued)
             answered.append(issued.serial)
 
