@@ -180,6 +180,12 @@ def statuses(installation: Installation) -> list[Status]:
         return [Status(**{**row, "sha256": row["sha256"].hex()}) for row in rows]
 
 
+def complete_number(installation: Installation, authority: str) -> int | None:
+    """The number of the newest complete list of an authority; None if it signs none any more."""
+    own = (each for each in statuses(installation) if (each.authority, each.shard) == (authority, COMPLETE))
+    return next((each.number for each in own), None)
+
+
 def load(installation: Installation, authority: str, shard: int) -> StoredList | None:
     """The newest list of one shard, or of all (`COMPLETE`); None if there is no such list yet."""
     row_id = installation.authorities.get(authority).id

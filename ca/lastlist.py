@@ -41,11 +41,6 @@ def publish_last(installation: Installation, name: str) -> Published:
     raise Conflict(f"the lists of {row.name} keep changing; ask again", code="changed-meanwhile")
 
 
-def number_of(installation: Installation, name: str) -> int:
-    """The number of its newest complete list."""
-    return next(each.number for each in statuses(installation) if (each.authority, each.shard) == (name, COMPLETE))
-
-
 def has_last(installation: Installation, name: str) -> bool:
     """Whether every list of an authority that is not retired is good until its end, and none waits to be made anew."""
     row = installation.authorities.get(name)

@@ -18,7 +18,6 @@ from ca.authority import Issuer, State
 from ca.ceremony import asking
 from ca.ceremony.asking import COMPLETED, Shown
 from ca.ceremony.documents import CERTIFICATE, Answered, Asked, digest, read_answer, read_request
-from ca.crl import COMPLETE
 from ca.errors import BadRequest, Conflict
 from ca.founding import Plan
 from ca.installation import Installation
@@ -84,10 +83,10 @@ def _refuse_overtaken(installation: Installation, row: Any, issuer: Issuer) -> N
     if row.listing is None:
         return
     wanted = asking.list_of(row, issuer, b"")
-    now = next(each for each in crl.statuses(installation) if (each.authority, each.shard) == (issuer.name, COMPLETE))
-    if now.number != wanted.after:
+    now = crl.complete_number(installation, issuer.name)
+    if now != wanted.after:
         raise Conflict(
-            f"the list of {issuer.name} has gone on to {now.number} since {row.name} was asked for",
+            f"the list of {issuer.name} has gone on to {now or 'its end'} since {row.name} was asked for",
             code="list-overtaken",
             hint=f"certwright ceremony withdraw {row.name}, and ask again",
         )

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from sqlalchemy import select
 from sqlmodel import col
 
-from ca import clock, crossing, hierarchy, lastlist, revocation
+from ca import clock, crl, crossing, hierarchy, lastlist, revocation
 from ca.authority import OFFLINE, State
 from ca.errors import Conflict
 from ca.models import Authority, Certificate, Revocation
@@ -83,7 +83,7 @@ def _retire(lifecycle: Lifecycle, row: Authority) -> int:
     """What has expired signs no list: nobody looks at one. What is offline has signed it, or nothing that was used."""
     number = 0
     if row.key_label == OFFLINE:
-        number = lastlist.number_of(lifecycle.installation, row.name)
+        number = crl.complete_number(lifecycle.installation, row.name) or 0
     elif row.not_after > clock.timestamp():
         number = lastlist.publish_last(lifecycle.installation, row.name).number
     hierarchy.transition(lifecycle.installation, BY, row.name, State.RETIRED)

@@ -301,6 +301,18 @@ def test_a_root_that_signs_no_more_takes_no_answer(installation: Installation, s
     assert [row.line for row in rows(installation.store, Authority)] == ["root", "issuing"]
 
 
+def test_a_root_that_has_ended_meanwhile_takes_no_answer(installation: Installation, safe: Safe) -> None:
+    """A refusal, and nothing of it is taken in."""
+    asked = asking.request(installation, rig.ADMIN, "root", Successor(PLAN))
+    answer = safe.sign(asked.document)
+    before = count(installation.store, Certificate)
+    with clock.pinned(clock.from_timestamp(installation.authorities.get("root").not_after + 60)):
+        with pytest.raises(Conflict) as caught:
+            answering.accept(installation, rig.ADMIN, answer)
+        assert caught.value.code == "list-overtaken"
+    assert count(installation.store, Certificate) == before
+
+
 def test_a_key_that_comes_back_signs_again(installation: Installation, safe: Safe) -> None:
     """Under a new label, with lists as before; another key, and one that is here, are refused."""
     stranger = encrypt_pkcs8(rig.pooled_key(), WORDS)

@@ -26,8 +26,9 @@ from ca.profiles.config import LONGEST
 from ca.secret import Secret
 from ca.x509.bundle import read_private_key
 from renewers.models import RotationStep, Work
-from renewers.rotation import impact, showing, starting, steering
+from renewers.rotation import impact, showing, starting, steering, story, underway
 from renewers.rotation.plans import Policy, RotationPlan, policy_of
+from renewers.rotation.underway import Done
 from tests import rig
 from tests.renewers.rotating import NOON, WHY, Rotating, Template, template
 
@@ -334,6 +335,22 @@ def test_an_offline_root_is_followed_by_one_that_it_certifies(parting: Rotating)
     assert world.until(rotation, "done").state == "done"
     rows = {row.name: row.state for row in world.installation.authorities.all()}
     assert (rows["root-1"], rows["root-2"], rows["issuing-2"]) == ("retired", "active", "active")
+
+
+def test_an_offline_root_that_has_ended_is_let_go_without_a_last_list(parting: Rotating) -> None:
+    """Nobody looks at one any more, and nobody has to walk for it."""
+    world, vault = parting, Vault(parting)
+    rotation = world.start("root")
+    for _ in range(3):
+        world.step()
+    vault.carry(crosses="root-2")
+    world.until(rotation, "retire")
+    with clock.pinned(clock.from_timestamp(world.installation.authorities.get("root-1").not_after + 60)):
+        with world.lifecycle.store.read() as connection:
+            found = underway.load(connection, rotation)
+        assert found is not None
+        assert isinstance(story.retire(world.lifecycle, found), Done)
+    assert world.installation.authorities.get("root-1").state == "retired"
 
 
 def test_beneath_an_offline_root_a_rotation_takes_what_a_ceremony_has_made(parting: Rotating) -> None:
