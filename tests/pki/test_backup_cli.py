@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from pathlib import Path
 
@@ -9,9 +10,10 @@ import pytest
 
 from ca.errors import StoreUnavailable
 from ca.secret import Secret
+from ca.store.lease import leased
 from pki import backup
 from pki.product import Product
-from tests.pki.conftest import Template, Warm
+from tests.pki.conftest import API, Template, Warm, World
 from tests.pki.test_cli import Cli
 
 
@@ -52,6 +54,23 @@ def test_backups_by_command(warm: Warm, state: Path) -> None:
     assert done["entries"] == made["ledger_size"]
     assert Cli(warm, "--state", home / "back", directory=home).json("ledger", "verify")["is_sound"]
     assert "fork" in here.refused(*restore, "--state", state, "--yes")[0]
+
+
+def test_it_says_how_far_it_is(world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A line each page of rows, the backup in the last one; one at a time; what breaks off says that it did."""
+    recipient = backup.make_key(tmp_path / "key.pem", Secret("correct horse battery"))
+    asked = world.product.settings.backup.model_copy(update={"to": str(tmp_path / "kept"), "recipient": recipient})
+    monkeypatch.setattr(world.product, "settings", world.product.settings.model_copy(update={"backup": asked}))
+    answer = world.local.post(f"{API}/backups", json={})
+    *progress, made = map(json.loads, answer.text.splitlines())
+    done = [line["done"] for line in progress]
+    assert done == sorted(done)
+    assert done[-1] == progress[-1]["of"] == made["rows"]
+    assert Path(made["file"]).stat().st_size == made["bytes"]
+    with leased(world.installation.store, "backup", 60) as held:
+        assert held is not None
+        (said,) = map(json.loads, world.local.post(f"{API}/backups", json={}).text.splitlines())
+    assert said == {"error": "a backup is being made already"}
 
 
 def test_a_backup_that_breaks_off_says_so(state: Path, monkeypatch: pytest.MonkeyPatch) -> None:

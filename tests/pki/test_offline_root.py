@@ -89,6 +89,30 @@ def test_from_the_key_that_leaves_to_the_ca_that_takes_over(warm: Warm, state: P
     alone.run("ca", "create", "third", "--subject", "CN=Third CA")
 
 
+def test_another_root_and_a_last_list_by_command(warm: Warm, state: Path, tmp_path: Path) -> None:
+    """`--cross` and `--list-lifetime last`: what a rotation of an offline root names is what is typed."""
+    alone, offline = Cli(warm, "--state", state, directory=tmp_path), Cli(warm, directory=tmp_path)
+    (tmp_path / "words").write_text(f"{WORDS}\n")
+    (tmp_path / "words").chmod(0o600)
+    alone.run("ca", "take-offline", "root-1", "--out", "root.key", "--passphrase-file", "words", "--yes")
+    alone.run("ca", "rotate", "root", "--reason", "the root gets old, as roots do", "--yes")
+    alone.run("renew", "run")
+    sign = ("--by", "Ada", "--key", "root.key", "--key-passphrase-file", "words", "--yes")
+    wanted = "certwright ceremony request root-1 --cross root-2"
+    assert wanted in str(alone.json("rotation", "show", "1")["waits_for"])
+    alone.run(*wanted.split()[1:], "--out", "request.json")
+    offline.run("ceremony", "sign", "request.json", *sign, "--out", "answer.json")
+    assert alone.json("ceremony", "accept", "answer.json")["asks_for"] == "a certificate of root-2, a CRL"
+    (cross,) = alone.json("ca", "crosses")
+    assert (cross["authority"], cross["by"], cross["is_served"]) == ("root-2", "root-1", True)
+    assert "is offline" in alone.run("ca", "cross-sign", "root-2", "--by", "root-1", code=1).stderr
+    alone.run("ceremony", "request", "root-1", "--list-lifetime", "last", "--out", "last.json")
+    offline.run("ceremony", "sign", "last.json", *sign, "--out", "signed.json")
+    alone.run("ceremony", "accept", "signed.json")
+    ends = {each["next_update"] for each in alone.json("ca", "crl")["root-1"]}
+    assert ends == {alone.json("ca", "show", "root-1")["not_after"]}
+
+
 def test_an_alarm_says_when_somebody_has_to_walk(world: World) -> None:
     """While all is well it is silent; a CA that was revoked, and the last quarter of the list's life, are not."""
     take_offline(world)
