@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import NamedTuple
 
-from sqlalchemy import ColumnElement, and_, func, or_, select, update
+from sqlalchemy import func, select, update
 from sqlmodel import col
 
 from ca import clock, listing
@@ -93,6 +93,8 @@ class CrlPublisher:
         """
         done: list[Published] = []
         failed: dict[str, CertwrightError] = {}
+        if (now := self._installation.timekeeper.horizon) and (ahead := self._from_the_future(now)):
+            self._installation.store.write(lambda tx: _bring_back(tx, ahead, now))
         for authority, shard in self._due(limit):
             if authority in failed or (shard == COMPLETE and clock.monotonic() < self._not_before.get(authority, 0)):
                 continue
@@ -118,7 +120,7 @@ class CrlPublisher:
         query = (
             select(col(Authority.name), col(RevocationList.shard))
             .join(Authority, col(Authority.id) == col(RevocationList.authority_id))
-            .where(or_(col(RevocationList.due_at) <= now, _from_the_future(now)), col(Authority.state) != State.RETIRED)
+            .where(col(RevocationList.due_at) <= now, col(Authority.state) != State.RETIRED)
             .where(col(Authority.not_after) > now)  # a list would end before it begins
             .where(col(Authority.key_label) != OFFLINE)  # its lists are made in ceremonies
             .order_by(col(RevocationList.shard) == COMPLETE, col(RevocationList.due_at))
@@ -126,6 +128,19 @@ class CrlPublisher:
         )
         with self._installation.store.read() as connection:
             return [(row.name, row.shard) for row in connection.execute(query)]
+
+    def _from_the_future(self, now: int) -> list[int]:
+        """Authorities with a list of a time that has not come, made while a clock was ahead: consumers refuse it."""
+        query = (
+            select(col(Authority.id))
+            .join(RevocationList, col(Authority.id) == col(RevocationList.authority_id))
+            .where(col(RevocationList.this_update) > now, col(Authority.not_before) <= now)
+            .where(col(Authority.state) != State.RETIRED, col(Authority.not_after) > now)
+            .where(col(Authority.key_label) != OFFLINE)
+            .distinct()
+        )
+        with self._installation.store.read() as connection:
+            return [int(found) for found in connection.execute(query).scalars() if found is not None]
 
     def rebuild(self, issuer: Issuer, shard: int) -> Published | None:
         """Make one list anew, due or not; None if another replica was faster or a shard has to come first."""
@@ -166,6 +181,17 @@ def touch(tx: Transaction, authority_id: int, shards: Iterable[int | None]) -> i
     return next((row.changes for row in counted.all() if row.shard == COMPLETE), None)
 
 
+def _bring_back(tx: Transaction, authorities: Iterable[int], now: int) -> None:
+    """Make the lists due at once that a clock which was ahead has made, with all that left them before its end."""
+    for id_ in authorities:
+        lists = col(RevocationList.authority_id) == id_, col(RevocationList.this_update) > now
+        tx.execute(update(RevocationList).where(*lists).values(due_at=0))
+        for table in listing.TABLES:
+            left = col(table.authority_id) == id_, col(table.last_listed).is_not(None), col(table.not_after) >= now
+            if shards := set(tx.execute(select(col(table.shard)).where(*left)).scalars()):
+                tx.execute(update(table).where(*left).values(last_listed=None, change=touch(tx, id_, shards)))
+
+
 def statuses(installation: Installation) -> list[Status]:
     """Every list of every authority that still signs lists: one that is retired or has expired makes none."""
     lists = (
@@ -200,11 +226,6 @@ _CONTENT = (
     .join(RevocationListContent, listing.CONTENT_OF_LIST)
     .order_by(col(RevocationList.shard))
 )
-
-
-def _from_the_future(now: int) -> ColumnElement[bool]:
-    """Made while the clock was ahead: consumers refuse it until then, and its next one would be due still later."""
-    return and_(col(RevocationList.this_update) > now, col(Authority.not_before) <= now)
 
 
 def overdue(status: Status, now: int) -> bool:

@@ -89,14 +89,15 @@ _BEHIND = or_(
 
 
 def _due(installation: Installation) -> list[str]:
-    now = clock.timestamp()
+    now, horizon = clock.timestamp(), installation.timekeeper.horizon
+    is_ahead = and_(col(DeltaList.this_update) > horizon, col(Authority.not_before) <= horizon)  # by a clock that was
     query = (
         select(col(Authority.name))
         .join(RevocationList, _COMPLETE)
         .outerjoin(DeltaList, col(DeltaList.authority_id) == col(Authority.id))
         .where(col(Authority.state) != State.RETIRED, col(Authority.not_after) > now)
         .where(col(Authority.key_label) != OFFLINE)
-        .where(col(RevocationList.counted).is_not(None), or_(_BEHIND, col(DeltaList.due_at) <= now))
+        .where(col(RevocationList.counted).is_not(None), or_(_BEHIND, col(DeltaList.due_at) <= now, is_ahead))
         .order_by(col(Authority.id))
     )
     with installation.store.read() as connection:

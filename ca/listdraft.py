@@ -86,7 +86,7 @@ def draw_up(
     has_delta: bool = True,
 ) -> DraftList | None:
     """Write the next list of a shard, or the complete one, as it is to be signed; None if a shard has to come first."""
-    now, ends = clock.timestamp(), issuer.facts.not_after
+    ends, horizon = issuer.facts.not_after, installation.timekeeper.horizon
     with installation.store.read(snapshot=True) as connection:
         row = connection.execute(_ROW.where(*_at(issuer.id, shard))).one()
         complete = connection.execute(_ROW.where(*_at(issuer.id, COMPLETE))).one()
@@ -95,6 +95,7 @@ def draw_up(
     if content is None:
         return None
     entries, count = content
+    now = max(clock.timestamp(), 0 if horizon else row.this_update + _seconds(backdate))  # no list goes back
     number = max(row.number + 1, taken + 1, now)
     this_update = max(now - _seconds(backdate), issuer.facts.not_before)
     next_update, next_due = min(now + _seconds(lifetime), ends), now + _seconds(refresh)
@@ -110,7 +111,7 @@ def draw_up(
         this_update=this_update,
         next_update=next_update,
         next_due=next_due,
-        listed_until=this_update if shard == COMPLETE else min(this_update, complete.this_update),
+        listed_until=min(horizon, this_update, this_update if shard == COMPLETE else complete.this_update),
         entries=count,
         tbs=_to_be_signed(issuer, shard, number, this_update, next_update, entries, has_delta=has_delta),
     )

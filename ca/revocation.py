@@ -55,7 +55,7 @@ def revoke(installation: Installation, caller: Caller, serial: str, reason: Revo
     must_be_allowed(installation, caller, stored)
     if stored.state == "revoked":
         raise Conflict(f"certificate {stored.serial} is revoked already", code="already-revoked")
-    if stored.not_after < clock.timestamp():
+    if stored.not_after < installation.timekeeper.horizon:
         raise Conflict(f"certificate {stored.serial} has expired: nobody accepts it any more", code="expired")
     if reason is RevocationReason.KEY_COMPROMISE:
         return _revoke_key(installation, caller, stored.spki_sha256, reason)
@@ -89,11 +89,11 @@ def matching(installation: Installation, query: Query) -> Iterator[list[Stored]]
             "a filter that matches everything is refused", code="bad-filter", hint="name at least one field"
         )
     cursor = None
-    authorities = installation.authorities.serials()
+    authorities, horizon = installation.authorities.serials(), installation.timekeeper.horizon
     while True:
         page, cursor = certificates.page(installation.store, query, cursor=cursor, limit=PAGE)
         # What was given up may have been signed: it goes, too.
-        live = [stored for stored in page if stored.state != "revoked" and stored.not_after >= clock.timestamp()]
+        live = [stored for stored in page if stored.state != "revoked" and stored.not_after >= horizon]
         if found := [stored for stored in live if stored.serial not in authorities]:
             yield found
         if cursor is None:
@@ -158,11 +158,11 @@ def _revoke_all(
 
     When another replica revokes one of them at the same moment, the database refuses the second row: look again.
     """
-    now = clock.timestamp()
+    now, horizon = clock.timestamp(), installation.timekeeper.horizon
     queries = [
         select(col(table.serial), col(table.authority_id), col(table.shard), col(table.not_after))
         .outerjoin(Revocation, col(Revocation.serial) == col(table.serial))
-        .where(col(table.serial).in_(serials), col(table.not_after) >= now, NOT_FOR_GOOD)
+        .where(col(table.serial).in_(serials), col(table.not_after) >= horizon, NOT_FOR_GOOD)
         for table in (Intent, Certificate)
     ]
 
