@@ -92,7 +92,7 @@ peers: ## the real counterparts that tests talk to (Debian packages, as root); n
 	apt-get update -qq
 	@if [ ! -e /usr/sbin/policy-rc.d ]; then printf '#!/bin/sh\nexit 101\n' > /usr/sbin/policy-rc.d; chmod 755 /usr/sbin/policy-rc.d; touch $(NO_START); fi
 	DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends \
-	  openssl nginx-light gnutls-bin default-jdk-headless nodejs postgresql curl wrk strace faketime \
+	  openssl nginx-light gnutls-bin default-jdk-headless nodejs postgresql curl wrk strace faketime busybox \
 	  haproxy bind9 dovecot-imapd systemd prometheus mosquitto etcd-server chromium fonts-dejavu-core poppler-utils softhsm2 \
 	  && if ! command -v npm > /dev/null; then DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends npm; fi \
 	  && if [ ! -e /usr/sbin/sendmail ]; then DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends exim4-daemon-light; fi; \

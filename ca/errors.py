@@ -17,6 +17,7 @@
         + Busy                       more is asked for than can be done at once; says when to ask again
         + StateLocked                another process owns the state directory
         + KeyUnavailable             a key is missing, locked or does not answer
+        + ClockUnavailable           the machine's clock cannot be believed
         + IssuerUnavailable          a CA that we asked does not answer now, or says when to ask again
         + NotDelivered               what was sent out did not arrive, or is not seen where it is used
       x Misconfigured                the installation's own files are wrong; says which one and why
@@ -151,6 +152,12 @@ class KeyUnavailable(Unavailable):
     """A key is missing, its passphrase is wrong, or the device that holds it does not answer."""
 
     code = "key-unavailable"
+
+
+class ClockUnavailable(Unavailable):
+    """Something speaks against the machine's clock: no date is taken from it."""
+
+    code = "clock-unavailable"
 
 
 class IssuerRefusal(Refusal):

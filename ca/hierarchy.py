@@ -61,6 +61,7 @@ def create_root(installation: Installation, caller: Caller, plan: Plan, *, cross
     """Make a self-signed root. `cross_by` names another root that certifies its key, too (`ca/crossing.py`)."""
     caller.must(Operation.MANAGE_AUTHORITIES)
     by = None if cross_by is None else crossing.find_root(installation, cross_by)
+    installation.timekeeper.require()
     crossing.revoke_orphans(installation)
     place = _place(installation, plan, None)
     approval.must(installation, caller, "make a root", plan.line, **plan.told(), cross_by=cross_by)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import timedelta
 
 from ca.authority import Authorities
@@ -10,6 +10,7 @@ from ca.keys import KeyStore
 from ca.ledger.log import Ledger
 from ca.profiles.collection import Profiles
 from ca.store import Store
+from ca.timekeeping import Timekeeper
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,3 +31,4 @@ class Installation:
     authorities: Authorities
     ledger: Ledger
     approval: ApprovalPolicy = ApprovalPolicy()
+    timekeeper: Timekeeper = field(default_factory=Timekeeper)

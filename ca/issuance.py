@@ -69,7 +69,7 @@ def issuing(decision: Decision, installation: Installation) -> Story:
     check_reachable(issuer.key)
 
     # 2. to 4. Reserve a serial number, build what is to be signed, hold it against the decision and judge it again.
-    draft = draw_up(decision, issuer)
+    draft = draw_up(decision, issuer, installation)
 
     # 5. Record the intent: from here on there is a row for whatever the key will sign.
     try:
@@ -102,9 +102,12 @@ def issuing(decision: Decision, installation: Installation) -> Story:
     )
 
 
-def draw_up(decision: Decision, issuer: Issuer) -> Draft:
-    """Steps 2 to 4: what will be signed, complete and judged. No key is used, nothing is durable yet."""
-    not_before, not_after = _validity(decision, issuer)
+def draw_up(decision: Decision, issuer: Issuer, installation: Installation) -> Draft:
+    """Steps 2 to 4: what will be signed, complete and judged. No key is used, nothing is durable yet.
+
+    `ClockUnavailable` while the clock, from which its dates come, cannot be believed.
+    """
+    not_before, not_after = _validity(decision, issuer, installation.timekeeper.timestamp())
 
     # 2. Reserve a serial number. It is random; that it is new is checked where it becomes durable, in step 5.
     serial = new_serial()
@@ -190,9 +193,8 @@ def _issuer(decision: Decision, installation: Installation) -> Issuer:
     return installation.authorities.signer(decision.authority)
 
 
-def _validity(decision: Decision, issuer: Issuer) -> tuple[int, int]:
+def _validity(decision: Decision, issuer: Issuer, now: int) -> tuple[int, int]:
     """First and last second, both inclusive (row 56 of the field's failures: 90 days and one second)."""
-    now = clock.timestamp()
     if issuer.facts.not_after <= now:
         hint = f"certwright ca rotate {issuer.line}"
         raise Unavailable(f"the CA certificate of {issuer.name} has expired", code="authority-expired", hint=hint)

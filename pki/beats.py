@@ -15,3 +15,5 @@ class Beat:
     name: str
     every: int
     run: Callable[[Product], None]
+    goes_by_date: bool = False
+    """It begins, sends or forgets something because of a date: it waits while the clock cannot be believed."""

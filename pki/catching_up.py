@@ -27,6 +27,7 @@ class Sent:
 
 def catch_up(product: Product, say: Callable[[int], None] = lambda _done: None) -> int:
     """Look at what is new, do what is due, tell who wants to know. Returns how many pieces of work that were."""
+    product.installation.timekeeper.require()
     runner = lifecycle_schedule.make_runner(product)
     try:
         take_stock(product)
@@ -44,6 +45,7 @@ def catch_up(product: Product, say: Callable[[int], None] = lambda _done: None) 
 
 def send_letters(product: Product, say: Callable[[int], None] = lambda _done: None) -> Sent:
     """See what has come closer to its end, open the letters that are due, and send all that wait, back-off or not."""
+    product.installation.timekeeper.require()
     look_around(product)
     opened = opening.open_due(product.lifecycle)
     opening.hurry(product.lifecycle)

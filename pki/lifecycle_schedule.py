@@ -173,19 +173,19 @@ def prune_inventory(product: Product) -> None:
 
 
 LIFECYCLE_BEATS = (
-    Beat("watch-consumers", 2, watch_consumers),
-    Beat("watch-freshness", 15, watch_freshness),
+    Beat("watch-consumers", 2, watch_consumers, goes_by_date=True),
+    Beat("watch-freshness", 15, watch_freshness, goes_by_date=True),
     Beat("track-issued", 2, track_issued),
     Beat("tell-events", 2, tell_events),
-    Beat("watch-lead-time", 5, watch_lead_time),
-    Beat("write-letters", 10, write_letters),
+    Beat("watch-lead-time", 5, watch_lead_time, goes_by_date=True),
+    Beat("write-letters", 10, write_letters, goes_by_date=True),
     Beat("settle-answering", 5, settle_answering),
     Beat("keep-figures", tallies.EVERY, KeepFigures()),
     Beat("track-own", 60, track_own),
     Beat("watch-holds", 15, watch_holds),
-    Beat("rotate-due", 60, rotate_due),
+    Beat("rotate-due", 60, rotate_due, goes_by_date=True),
     Beat("check-issuers", 600, check_issuers),
-    Beat("report-month", 600, report_month),
+    Beat("report-month", 600, report_month, goes_by_date=True),
     Beat("publish-head", 30, publish_head),
-    Beat("prune-inventory", 3600, prune_inventory),
+    Beat("prune-inventory", 3600, prune_inventory, goes_by_date=True),
 )

@@ -108,6 +108,11 @@ class Metrics:
         self.ceremonies_due = Gauge(
             "certwright_ceremonies_due", "Offline CAs that have to sign their next list.", registry=registry
         )
+        self.clock_wrong = Gauge(
+            "certwright_clock_wrong",
+            "Whether something speaks against this machine's clock (1), so that nothing is issued.",
+            registry=registry,
+        )
         self.tick_failures = Counter(
             "certwright_tick_failures", "Scheduled work that failed, by its name.", ["work"], registry=registry
         )

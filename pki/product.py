@@ -25,6 +25,7 @@ from ca.ocsp.responder import OcspPolicy, Responder
 from ca.profiles.collection import Profiles
 from ca.store import Store, open_store
 from ca.store.engine import ProcessLock
+from ca.timekeeping import Timekeeper
 from ca.tokens import TokenCheck
 from pki.catalog import KEY_STORES
 from pki.data import data
@@ -95,7 +96,9 @@ class Product(AbstractContextManager["Product"]):
                 authorities=Authorities(store, keys, PublicUrls(settings.installation.public_url)),
                 ledger=ledger(store, keys),
                 approval=ApprovalPolicy(settings.approval.two_persons, settings.approval.lifetime),
+                timekeeper=Timekeeper(settings.clock.tolerance),
             )
+            installation.timekeeper.compare(store)
             metrics = Metrics()
             ocsp = OcspPolicy(settings.ocsp.lifetime, settings.ocsp.refresh, settings.ocsp.backdate)
             responder = Responder(installation, ocsp)

@@ -1,4 +1,4 @@
-"""Whether this process can do its work now: sign with every active CA, and write to the store.
+"""Whether this process can do its work now: sign with every active CA, believe its clock, and write to the store.
 
 A load balancer asks every few seconds and sends nobody here while the answer is no. Nothing is restarted for it: what
 is away comes back (a token that is plugged in again, a database after its failover), and the next look finds it.
@@ -9,6 +9,7 @@ from __future__ import annotations
 import shutil
 import threading
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from ca import clock, facts
@@ -55,7 +56,7 @@ class Readiness:
             return seen[1]
         try:
             self._began = clock.monotonic()
-            found = (*self._unsigned(), *self._unwritten())
+            found = (*self._unsigned(), *self._undated(), *self._unwritten())
             self._seen = (clock.monotonic(), found)
         finally:
             self._looking.release()
@@ -75,6 +76,13 @@ class Readiness:
             except CertwrightError as error:
                 found.append(f"{row.name} cannot sign: {error.message}")
         return found
+
+    def _undated(self) -> Sequence[str]:
+        """A clock that cannot be believed; looked at anew, so that one that was set right is seen at once."""
+        timekeeper = self._installation.timekeeper
+        with suppress(CertwrightError):  # that the store does not answer is said by those who ask it for more
+            timekeeper.compare(self._installation.store)
+        return () if timekeeper.objection is None else (timekeeper.objection,)
 
     def _unwritten(self) -> Sequence[str]:
         """That nothing can be written. A little always fits somewhere, so that room is looked at besides."""

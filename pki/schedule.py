@@ -6,16 +6,14 @@ fails is logged once until it works again, counted, and tried on its next beat; 
 
 from __future__ import annotations
 
-from datetime import UTC
 from functools import partial
-
-from apscheduler.schedulers.background import BackgroundScheduler
 
 from ca import certificates, clock, crl, in_force, retention, sessions, unrecorded
 from ca.authority import State
 from ca.ceremony import due
 from ca.errors import CertwrightError
 from ca.specimen import lint_profile
+from ca.timekeeping import SET_IT
 from ca.x509.deeplint import deep_lint, is_available
 from pki import backup, brokers
 from pki.beats import Beat
@@ -23,6 +21,7 @@ from pki.lifecycle_schedule import LIFECYCLE_BEATS, make_runner, publish
 from pki.logs import logger
 from pki.product import Product
 from pki.pulse import Pulse
+from pki.ticking import Beating, SteadyScheduler
 
 log = logger(__name__)
 LIST_SECONDS = 0.5
@@ -64,6 +63,13 @@ def reload_profiles(product: Product) -> None:
         for reason in lint_profile(profile):
             log.error("profile-lint", profile=profile.name, finding=str(reason))
     record_profiles(product)
+
+
+def watch_clock(product: Product) -> None:
+    """Hold the clock against what the store knows; fails while something speaks against it."""
+    timekeeper = product.installation.timekeeper
+    timekeeper.compare(product.installation.store)
+    timekeeper.require()
 
 
 def record_profiles(product: Product) -> None:
@@ -142,19 +148,23 @@ def make_backups(product: Product) -> None:
             log.error("backup-late", hint="certwright backup create says why")
 
 
-OWN_BEATS = (Beat("reload-profiles", 5, reload_profiles), Beat("keep-responders", 300, keep_responders))
+OWN_BEATS = (
+    Beat("watch-clock", 5, watch_clock),
+    Beat("reload-profiles", 5, reload_profiles),
+    Beat("keep-responders", 300, keep_responders, goes_by_date=True),
+)
 """What every process that answers requests does for itself: no other one can."""
 BEATS = (
     Beat("sequence-ledger", 1, sequence_ledger),
     *OWN_BEATS,
     Beat("record-profiles", 60, record_profiles),
-    Beat("recover", 60, recover),
+    Beat("recover", 60, recover, goes_by_date=True),
     Beat("lint-sample", 60, SampleLint()),
     Beat("watch-crls", 300, watch_crls),
     Beat("check-lists", 60, check_lists),
-    Beat("make-backups", 60, make_backups),
-    Beat("prune", 3600, prune),
-    Beat("watch-authorities", 86400, watch_authorities),
+    Beat("make-backups", 60, make_backups, goes_by_date=True),
+    Beat("prune", 3600, prune, goes_by_date=True),
+    Beat("watch-authorities", 86400, watch_authorities, goes_by_date=True),
 )
 
 
@@ -175,9 +185,7 @@ class Schedule:
         shared = (publishing, *BEATS, *LIFECYCLE_BEATS, renewing)
         self._work = (*(shared if is_whole else OWN_BEATS), *extra)
         self._pulses = product.pulses
-        self._scheduler = BackgroundScheduler(
-            timezone=UTC, job_defaults={"misfire_grace_time": None, "coalesce": True, "max_instances": 1}
-        )
+        self._scheduler = SteadyScheduler()
         for work in self._work:
             pulse = self._pulses.begin(work.name, work.every)
             product.metrics.tick_age_seconds.labels(work.name).set_function(partial(_age, pulse))
@@ -186,7 +194,7 @@ class Schedule:
         """Run every piece once now, then on its beat."""
         for work in self._work:
             self._beat(work)
-            self._scheduler.add_job(self._beat, "interval", seconds=work.every, args=(work,), id=work.name)
+            self._scheduler.add_job(self._beat, Beating(work.every), args=(work,), id=work.name)
         self._scheduler.start()
         for listening in self._reports:
             listening.on_error = log_broken
@@ -210,6 +218,9 @@ class Schedule:
         self._runner.tick()
 
     def _beat(self, work: Beat) -> None:
+        if work.goes_by_date and (objection := self._product.installation.timekeeper.objection) is not None:
+            self._pulses.failed(work.name, f"it waits: {objection}", SET_IT)  # the log has it from `watch_clock`
+            return
         try:
             work.run(self._product)
         except Exception as error:  # noqa: BLE001 - one piece of work must not end the schedule

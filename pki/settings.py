@@ -91,6 +91,12 @@ class ListenSettings(_Table):
     finish: Duration = Field(default=timedelta(seconds=5), ge=timedelta(seconds=1), le=timedelta(minutes=10))
 
 
+class ClockSettings(_Table):
+    """How far this machine's clock may be from what the store knows before no date is taken from it."""
+
+    tolerance: Duration = Field(default=timedelta(minutes=1), ge=timedelta(seconds=5))
+
+
 class ApprovalSettings(_Table):
     """Whether what changes the CAs takes two persons, and how long what one asked for waits."""
 
@@ -146,6 +152,7 @@ class Settings(BaseSettings):
     listen: ListenSettings = ListenSettings()
     crl: CrlSettings = CrlSettings()
     ocsp: OcspSettings = OcspSettings()
+    clock: ClockSettings = ClockSettings()
     approval: ApprovalSettings = ApprovalSettings()
     limits: LimitSettings = LimitSettings()
     identity: IdentitySettings = IdentitySettings()

@@ -33,6 +33,8 @@ class Duty:
 
     run: Callable[[Lifecycle, Claim], None]
     failed: Failure = just_fail
+    goes_by_date: bool = True
+    """Whether it waits while the clock cannot be believed. What only carries what is published already does not."""
 
 
 class Runner:
@@ -73,10 +75,15 @@ class Runner:
         if free <= 0:
             return []
         lease = self._lifecycle.policy.lease
-        claims = work.claim(self._lifecycle.store, tuple(self._duties), limit=free, lease=lease)
+        claims = work.claim(self._lifecycle.store, self._kinds(), limit=free, lease=lease)
         with self._lock:
             self._held |= {claim.id: claim for claim in claims}
         return [self._pool.submit(self._do, claim) for claim in claims]
+
+    def _kinds(self) -> tuple[str, ...]:
+        """What may begin now."""
+        is_believed = self._lifecycle.installation.timekeeper.objection is None
+        return tuple(kind for kind, duty in self._duties.items() if is_believed or not duty.goes_by_date)
 
     def _keep(self) -> None:
         """Extend the leases of what is running, at a third of their length."""

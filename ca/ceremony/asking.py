@@ -73,6 +73,7 @@ def request(
     One certificate a walk: what waits for its signature is one row.
     """
     caller.must(Operation.MANAGE_AUTHORITIES)
+    installation.timekeeper.require()  # whoever carries dates to the key sees no clock there
     issuer = installation.authorities.issuer(name)
     if issuer.key_label != OFFLINE:
         hint = "certwright ca create makes CAs beneath it; certwright ca take-offline has its key leave"
@@ -96,7 +97,7 @@ def _request_ca(
     place = hierarchy.place_of(installation, successor.plan)
     key = installation.keys.create(place.key_label, successor.plan.key_type)
     try:
-        draft = issuance.draw_up(_decide(installation, caller, issuer, successor, key), issuer)
+        draft = issuance.draw_up(_decide(installation, caller, issuer, successor, key), issuer, installation)
         beneath = {
             "serial": draft.row["serial"],
             "line": successor.plan.line,
@@ -197,7 +198,7 @@ def draw_up_list(installation: Installation, issuer: Issuer, lifetime: timedelta
 def _cross(installation: Installation, caller: Caller, issuer: Issuer, name: str) -> tuple[Draft, dict[str, Any]]:
     by = crossing.find_root(installation, issuer.name)
     own = installation.authorities.issuer(crossing.must_want(installation, name, by).name)
-    draft = issuance.draw_up(crossing.decide(installation, caller, own, by), by)
+    draft = issuance.draw_up(crossing.decide(installation, caller, own, by), by, installation)
     return draft, {"serial": draft.row["serial"], "crosses": own.name, "profile_sha256": draft.profile_sha256}
 
 

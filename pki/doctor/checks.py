@@ -13,6 +13,7 @@ from ca.authority import ABSENT, OFFLINE, State
 from ca.errors import CertwrightError, StoreUnavailable
 from ca.models import LedgerHead
 from ca.store import migrate
+from ca.timekeeping import SET_IT
 from pki import backup
 from pki.doctor.distribution import distribution
 from pki.doctor.finding import Finding, Level
@@ -88,6 +89,8 @@ def time_of_day(product: Product) -> Iterator[Finding]:
     elif abs(theirs - now) > LARGEST_SKEW:
         message = f"the database's clock is {theirs - now} s away"
         yield Finding("clock", Level.PROBLEM, message, "have both machines follow the same time servers")
+    elif (objection := product.installation.timekeeper.objection) is not None:
+        yield Finding("clock", Level.PROBLEM, f"nothing is issued: {objection}", SET_IT)
     else:
         yield Finding("clock", Level.OK, "the clock is not behind the ledger, nor away from the database's")
 

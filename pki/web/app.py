@@ -193,6 +193,7 @@ def measure(product: Product) -> None:
     found.approvals_waiting.set(approval.undecided(product.installation))
     found.ceremonies_waiting.set(due.carried(product.installation))
     found.ceremonies_due.set(len(due.lists(product.installation)))
+    found.clock_wrong.set(product.installation.timekeeper.objection is not None)
     found.backup_every_seconds.set(product.settings.backup.every.total_seconds())
     found.ledger_waiting.set(product.installation.ledger.waiting())
     told = heads.published_at(product.installation.store)

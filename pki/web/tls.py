@@ -14,7 +14,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 from ca import clock, enrolment
 from ca.access import Caller, Role
 from ca.enrolment import Wish
-from ca.errors import CertwrightError, Unavailable
+from ca.errors import CertwrightError, ClockUnavailable, Unavailable
 from ca.issuance import issue
 from ca.keys.algorithms import KeyType
 from ca.x509 import names
@@ -41,7 +41,10 @@ class ListenerTls:
         self.context.set_alpn_protocols(["http/1.1"])
         self.context.verify_mode = ssl.CERT_OPTIONAL
         self.context.options |= ssl.OP_NO_RENEGOTIATION
-        self.refresh()
+        try:
+            self.refresh()
+        except ClockUnavailable as error:  # nobody gets in until there is one; the other listeners do not wait for it
+            log.warning("listener-certificate-waits", reason=error.message, hint=error.hint)
 
     def refresh(self) -> None:
         """Renew the certificate when it is due or its CA was followed by another, and trust CAs that were added."""
