@@ -5,6 +5,8 @@ A database that a newer version of this program has changed is refused: going ba
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from functools import cache
 from pathlib import Path
 
 from alembic import command
@@ -34,18 +36,24 @@ def migrate(engine: Engine) -> None:
 
 def is_newest(connection: Connection) -> bool:
     """Whether the tables are this version's. `Misconfigured` if they are those of a version that we do not know."""
-    script, current = ScriptDirectory(str(SCRIPTS)), current_revision(connection)
-    if current is not None and current not in {revision.revision for revision in script.walk_revisions()}:
+    current = current_revision(connection)
+    if current is not None and current not in _revisions():
         raise Misconfigured(
             f"the database has revision {current}, which this version does not know",
             hint="it was opened by a newer version: upgrade, or restore a backup from before",
         )
-    return current == script.get_current_head()
+    return current == newest_revision()
 
 
 def newest_revision() -> str | None:
     """The revision that this version brings a database to."""
-    return ScriptDirectory(str(SCRIPTS)).get_current_head()
+    return next(iter(_revisions()), None)
+
+
+@cache
+def _revisions() -> Sequence[str]:
+    """Those that this version knows, newest first: to find out, all scripts are compiled and run."""
+    return tuple(found.revision for found in ScriptDirectory(str(SCRIPTS)).walk_revisions())
 
 
 def current_revision(connection: Connection) -> str | None:

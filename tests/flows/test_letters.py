@@ -20,7 +20,7 @@ from tests.flows.letters import DUE, letters, wired
 from tests.flows.mailing import NOW, Population, faults
 from tests.mailserver import Taken
 
-OWNERS, EACH = 24, 20
+OWNERS, EACH = 18, 8
 
 
 def test_none_is_lost_and_none_comes_more_than_twice(tmp_path: Path) -> None:
