@@ -10,15 +10,19 @@ from datetime import timedelta
 import pytest
 
 from ca import clock, completeness, delta, retention, revocation, unrecorded
+from ca.ceremony import asking
 from ca.crl import CrlPolicy
+from ca.errors import ClockUnavailable
 from ca.installation import Installation
 from ca.store import Store
 from ca.timekeeping import Timekeeper
 from ca.x509.revocation_list import RevocationReason
 from tests import rig
+from tests.ca.test_ceremony import Safe, safe
 from tests.ca.test_unrecorded import signed
 from tests.ca.world import listed, load_crl, publish
 
+__all__ = ["safe"]
 POLICY = CrlPolicy()
 SUPERSEDED = RevocationReason.SUPERSEDED
 MONTH = timedelta(days=30)
@@ -154,3 +158,10 @@ def test_what_comes_back_is_kept(installation: Installation) -> None:
     assert serial not in listed(installation)
     with clock.pinned(clock.now() + MONTH):
         assert retention.prune_certificates(installation, timedelta(seconds=1)) == 1
+
+
+def test_no_dates_are_carried_to_an_offline_key_from_a_clock_in_doubt(installation: Installation, safe: Safe) -> None:
+    """Whoever signs there sees no other clock; with it right, the same is asked for and signed."""
+    with wrong(installation, MONTH) as ahead, pytest.raises(ClockUnavailable):
+        asking.request(ahead, rig.ADMIN, "root")
+    assert safe.sign(asking.request(installation, rig.ADMIN, "root").document)
