@@ -91,9 +91,8 @@ def test_nobody_leaves_the_lists_by_a_clock_in_doubt(installation: Installation)
     first = revoke(installation)
     publish_all(installation)
     live = rig.issue(installation).serial
-    with wrong(installation, MONTH) as ahead:
-        publish_all(ahead)
-        publish_all(ahead)
+    days_ahead(replace(installation, timekeeper=Doubted()))
+    with wrong(installation, MONTH + timedelta(days=3)) as ahead:
         assert revocation.revoke(ahead, rig.OPERATOR, live, SUPERSEDED).serials == (live,)
         publish_all(ahead)
         assert listed(ahead) == {first, live}
@@ -121,8 +120,10 @@ def revoke_elsewhere(installation: Installation, behind: Installation) -> str:
     return revocation.revoke(behind, rig.OPERATOR, serial, SUPERSEDED).serials[0]
 
 
-def test_lists_of_others_are_no_lists_of_the_future_to_who_is_behind(installation: Installation) -> None:
+def test_lists_of_others_are_no_lists_of_the_future_to_who_is_behind(store: Store) -> None:
     """One replica whose clock is behind makes none anew because of that: the others would again, and so on."""
+    with clock.pinned(clock.now() - 2 * MONTH):
+        installation = rig.make_installation(store)
     publish_all(installation)
     before = load_crl(installation)
     with wrong(installation, -MONTH) as behind:

@@ -89,7 +89,7 @@ def test_a_time_service_is_believed(machine: Machine, monkeypatch: pytest.Monkey
     """Its step is right, and what comes after is measured from there."""
     machine.passes(1, drift=7200)
     monkeypatch.setattr(clock, "is_disciplined", lambda: True)
-    assert (clock.exactly(), clock.step()) == (machine.says, 0)
+    assert (clock.step(), clock.exactly()) == (0, machine.says)
     monkeypatch.setattr(clock, "is_disciplined", lambda: False)
     assert (clock.exactly(), clock.step()) == (machine.says, 0)
     machine.passes(1, drift=-7200)
@@ -120,14 +120,17 @@ def plan(line: str) -> hierarchy.Plan:
 def test_a_machine_that_woke_up_in_the_past_is_noticed(installation: Installation) -> None:
     """By the newest certificate, before anything else; and it goes on by itself once its clock is right."""
     rig.issue(installation)
-    with clock.stepped(timedelta(days=-400), at_start=True):
+    years = timedelta(days=400)
+    with clock.stepped(-years, at_start=True):
         watch = Timekeeper()
         watch.compare(installation.store)
         assert watch.objection is not None
         assert "days" in watch.objection
         assert "behind the newest certificate" in watch.objection
-    watch.compare(installation.store)
-    assert watch.objection is None
+        with clock.stepped(years):
+            watch.compare(installation.store)
+            assert watch.objection is None
+            assert clock.exactly() == pytest.approx(clock.on_machine()[0], abs=5)
 
 
 def test_a_wider_tolerance_lets_it_pass(installation: Installation) -> None:

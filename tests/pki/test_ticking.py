@@ -58,6 +58,13 @@ def test_beats_go_on(beats: Beats, step: timedelta) -> None:
     assert beats.come()
 
 
+def test_it_looks_at_the_clock_every_second(beats: Beats) -> None:
+    """Whatever it waits for: the clock may be set in the middle of its reckoning."""
+    beats.scheduler.remove_job("beat")
+    beats.scheduler.add_job(lambda: None, Beating(3600))
+    assert beats.scheduler._process_jobs() <= 1
+
+
 def test_a_step_forward_is_not_counted_out() -> None:
     """Ten years of seconds would be 315,000,000 moments, kept one by one."""
     beat = Beating(1)

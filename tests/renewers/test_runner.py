@@ -11,6 +11,7 @@ import pytest
 from ca import clock
 from ca.errors import IssuerRefusal, NotDelivered
 from ca.store import Store, Transaction
+from ca.timekeeping import Timekeeper
 from renewers import work
 from renewers.lifecycle import Lifecycle
 from renewers.models import Work
@@ -46,6 +47,24 @@ class Doing:
             raise errors.pop(0)
         self.done.append(claim.subject)
         lifecycle.store.write(lambda tx: work.settle(tx, claim, again_at=None))
+
+
+def test_what_goes_by_a_date_waits_for_a_clock(here: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """While something speaks against it; what only carries what is published does not wait."""
+    done: list[str] = []
+
+    def run(lifecycle: Lifecycle, claim: Claim) -> None:
+        done.append(claim.kind)
+        lifecycle.store.write(lambda tx: work.settle(tx, claim, again_at=None))
+
+    runner = Runner(here.lifecycle, {"job": Duty(run), "carry": Duty(run, goes_by_date=False)})
+    for kind in ("job", "carry"):
+        here.store.write(lambda tx, kind=kind: work.schedule_all(tx, kind, ["x"], clock.timestamp()))  # type: ignore[misc]
+    with monkeypatch.context() as patch:
+        patch.setattr(Timekeeper, "objection", "it is said to be wrong")
+        assert (runner.drain(), done) == (1, ["carry"])
+    assert (runner.drain(), done) == (1, ["carry", "job"])
+    runner.stop()
 
 
 def test_everything_that_is_due_is_done_once(here: World) -> None:
