@@ -22,8 +22,9 @@ from typing import IO
 PR_SET_CHILD_SUBREAPER = 36
 FORKS = """
 import gc, json, os, sys, traceback
-import rich.progress, rich.prompt, rich.table
+import rich.progress, rich.prompt, rich.table, typer.main
 import pki.cli.app, pki.client.rest, pki.demo.story, pki.product, pki.web.app, pki.web.server
+from ca.store.migrate import newest_revision
 from pki.cli import main
 
 def run(job):
@@ -42,8 +43,10 @@ def run(job):
         return 1
     return 0
 
-routes = pki.web.app.routed()  # worked out once; each command has them for itself, as a copy of this process
-pki.web.app.routed = lambda: routes
+# Worked out once; each command has them for itself, as a copy of this process.
+routes, commands = pki.web.app.routed(), typer.main.get_command(pki.cli.app.app)
+pki.web.app.routed, typer.main.get_command = lambda: routes, lambda _app: commands
+newest_revision()
 gc.freeze()
 print("ready", flush=True)
 for line in sys.stdin:
