@@ -42,8 +42,10 @@ class Timekeeper:
     def require(self) -> None:
         """`ClockUnavailable` while something speaks against the clock."""
         if (objection := self.objection) is not None:
-            hint = SET_IT if self._against else f"{SET_IT}, and takes a time that is right already after a restart"
-            raise ClockUnavailable(f"no date is taken from this machine: {objection}", hint=hint)
+            besides = "clock.tolerance says how far it may be off"
+            if self._against is None:
+                besides = "if it is right now, restart certwright"
+            raise ClockUnavailable(f"no date is taken from this machine: {objection}", hint=f"{SET_IT}; {besides}")
 
     def timestamp(self) -> int:
         """The present, whole seconds since the epoch, to be written into a certificate; as `require`."""
