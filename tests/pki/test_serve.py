@@ -405,13 +405,17 @@ def test_a_caller_that_never_finishes_does_not_hold_the_end_up(home: Template) -
     assert not server.socket.exists()
 
 
+FROM_NOTHING = (*MAIN[:2], f"{MAIN[2]}  # not forked")
+"""The command as a process that begins with its imports, as after a crash."""
+
+
 def test_it_is_back_at_once_after_kill_9(home: Template) -> None:
     """Killed under load: the next start needs no help, answers within five seconds, and has all that was answered.
 
     Where any start takes longer than a second or so, it takes not much longer than the first one.
     """
     begun = time.monotonic()
-    with serving(home.state, home.token) as server:
+    with serving(home.state, home.token, argv=FROM_NOTHING) as server:
         usual = time.monotonic() - begun
         asking = Asking(server, 4)
         try:
@@ -426,7 +430,7 @@ def test_it_is_back_at_once_after_kill_9(home: Template) -> None:
         "CERTWRIGHT_LISTEN__PLAIN": f"127.0.0.1:{server.plain}",
     }
     begun = time.monotonic()
-    argv = [*MAIN, "--state", str(home.state), "serve"]
+    argv = [*FROM_NOTHING, "--state", str(home.state), "serve"]
     ready = lambda: is_healthy(server.plain)  # noqa: E731
     with peer.running(argv, ready=ready, log=server.log, env=environment(**listen)):
         assert time.monotonic() - begun < max(5, 10 * usual)
