@@ -44,13 +44,14 @@ def audit(
     kept_leaves: dict[int, bytes] | None = None,
     progress: Progress | None = None,
 ) -> Report:
-    """The whole audit: the tree against its heads, the tables against the tree."""
+    """The whole audit: the tree against its heads, the tables against the tree, all as they are at one moment."""
     report = Report()
-    tables = _Tables(store, report)
-    entries = verify_tree(store, verifier, report, kept=kept, kept_leaves=kept_leaves, progress=progress)
-    while batch := list(islice(entries, BATCH)):
-        tables.compare(batch)
-    tables.finish()
+    with store.at_one_moment() as still:  # else what is issued and revoked meanwhile would be in one and not the other
+        tables = _Tables(still, report)
+        entries = verify_tree(still, verifier, report, kept=kept, kept_leaves=kept_leaves, progress=progress)
+        while batch := list(islice(entries, BATCH)):
+            tables.compare(batch)
+        tables.finish()
     return report
 
 

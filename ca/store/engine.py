@@ -11,6 +11,7 @@ import fcntl
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from copy import copy
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -37,6 +38,7 @@ class Store:
         self._readers = engine
         self._writing = writing
         self._lock = lock
+        self._moment: Connection | None = None
         self._commits = GroupCommit(writing.connect)
         self.write = self._commits.write
         self.awrite = self._commits.awrite
@@ -67,6 +69,9 @@ class Store:
 
         Keep it short: a long read holds back the clean-up of the write-ahead log.
         """
+        if self._moment is not None:
+            yield self._moment
+            return
         try:
             with self._readers.connect() as connection:
                 if snapshot and self.is_shared:
@@ -76,6 +81,14 @@ class Store:
             raise as_ours(error) from error
         except SQLAlchemyError as error:
             raise StoreUnavailable(f"the database does not answer: {type(error).__name__}") from error
+
+    @contextmanager
+    def at_one_moment(self) -> Iterator[Store]:
+        """The same store, all of whose reads see it as it is now, whoever writes meanwhile; for one thread."""
+        with self.read(snapshot=True) as connection:
+            held = copy(self)
+            held._moment = connection
+            yield held
 
     def close(self) -> None:
         """Finish what is queued and let go of the database."""
