@@ -67,20 +67,22 @@ def believe() -> None:
 
 def step() -> float:
     """By how many seconds the machine's clock was set while this process ran and nobody vouched for it; else 0."""
-    (now, since_start), (then, then_since_start) = on_machine(), _believed
+    return _away(*on_machine())
+
+
+def _away(now: float, since_start: float) -> float:
+    then, then_since_start = _believed
     away = (now - then) - (since_start - then_since_start)
     return away if abs(away) > SMALLEST_STEP and not is_disciplined() else 0.0
 
 
 def _continuous() -> float:
     global _believed
-    now, since_start = here = on_machine()
-    then, then_since_start = _believed
-    away = (now - then) - (since_start - then_since_start)
-    if abs(away) > SMALLEST_STEP and not is_disciplined():
-        return now - away
+    here = on_machine()
+    if away := _away(*here):
+        return here[0] - away
     _believed = here
-    return now
+    return here[0]
 
 
 _source = _continuous
