@@ -22,6 +22,7 @@ from ca.crl import CrlPolicy, Published, StoredList
 from ca.errors import CertwrightError
 from ca.installation import Installation
 from ca.ledger import log
+from ca.listdraft import present
 from ca.listing import COMPLETE
 from ca.models import Authority, DeltaList, RevocationList, RevocationListContent
 from ca.signing import seal_list
@@ -105,10 +106,11 @@ def _due(installation: Installation) -> list[str]:
 
 
 def _publish(installation: Installation, issuer: Issuer, policy: CrlPolicy) -> Published | None:
-    now = clock.timestamp()
     with installation.store.read(snapshot=True) as connection:
         complete = connection.execute(_ROW.where(*_at(issuer))).one()
         before = connection.execute(_BEFORE.where(col(DeltaList.authority_id) == issuer.id)).first()
+        earlier = complete.this_update, 0 if before is None else before.this_update
+        now = present(installation, policy.backdate, *earlier)
         base, entries, count = _content(connection, issuer, complete, before, now)
     number = max(complete.number + 1, 0 if before is None else before.number + 1, now)
     ends, seconds = issuer.facts.not_after, int(policy.lifetime.total_seconds())
@@ -149,7 +151,10 @@ _ROW = select(
     *(col(getattr(RevocationList, name)) for name in ("number", "changes", "counted", "this_update", "next_update"))
 )
 _BEFORE = select(
-    *(col(getattr(DeltaList, name)) for name in ("base_number", "base_counted", "base_size", "based_at", "number"))
+    *(
+        col(getattr(DeltaList, name))
+        for name in ("base_number", "base_counted", "base_size", "based_at", "number", "this_update")
+    )
 )
 
 

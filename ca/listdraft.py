@@ -95,7 +95,7 @@ def draw_up(
     if content is None:
         return None
     entries, count = content
-    now = max(clock.timestamp(), 0 if horizon else row.this_update + _seconds(backdate))  # no list goes back
+    now = present(installation, backdate, row.this_update)
     number = max(row.number + 1, taken + 1, now)
     this_update = max(now - _seconds(backdate), issuer.facts.not_before)
     next_update, next_due = min(now + _seconds(lifetime), ends), now + _seconds(refresh)
@@ -115,6 +115,16 @@ def draw_up(
         entries=count,
         tbs=_to_be_signed(issuer, shard, number, this_update, next_update, entries, has_delta=has_delta),
     )
+
+
+def present(installation: Installation, backdate: timedelta, *earlier: int) -> int:
+    """The moment that a list's dates go by, in seconds since the epoch; `earlier` are the dates of those it follows.
+
+    By a clock that cannot be believed none is dated before them: consumers would refuse it as an older one, or as one
+    that is over.
+    """
+    behind = 0 if installation.timekeeper.horizon else max(earlier) + _seconds(backdate)
+    return max(clock.timestamp(), behind)
 
 
 _ROW = select(*(col(getattr(RevocationList, name)) for name in ("number", "changes", "this_update", "next_update")))

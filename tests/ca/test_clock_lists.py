@@ -8,6 +8,7 @@ from dataclasses import replace
 from datetime import timedelta
 
 import pytest
+from cryptography import x509
 
 from ca import clock, completeness, delta, retention, revocation, unrecorded
 from ca.ceremony import asking
@@ -112,6 +113,39 @@ def test_no_list_is_dated_before_the_one_that_it_follows(installation: Installat
     assert second.last_update_utc >= first.last_update_utc
     assert second.next_update_utc is not None
     assert second.next_update_utc > clock.now()
+
+
+def test_no_delta_is_dated_before_what_it_follows(installation: Installation) -> None:
+    """Neither before the complete list that it starts from, nor before the delta that it replaces; nor is it over."""
+    publish_all(installation)
+    with clock.pinned(clock.now() + timedelta(hours=1)):  # so that the delta is younger than its complete list
+        serial = revoke(installation)
+        delta.publish_due(installation, POLICY)
+        first = delta.load(installation, "issuing-1")
+        with wrong(installation, -MONTH) as behind:
+            second_serial = revoke_elsewhere(installation, behind)
+            delta.publish_due(behind, POLICY)
+            second = delta.load(behind, "issuing-1")
+            assert behind.timekeeper.horizon == 0
+        assert first is not None
+        assert second is not None
+        assert second.this_update >= first.this_update
+        assert second.next_update > clock.timestamp()
+        crl = x509.load_der_x509_crl(second.crl)
+        assert {f"{one.serial_number:x}" for one in crl} == {serial, second_serial}
+
+
+def test_no_delta_is_dated_before_its_complete_list(installation: Installation) -> None:
+    """The first one, with none before it to go by."""
+    with clock.pinned(clock.now() + timedelta(hours=3)):  # younger than its CA, before whom nothing is dated anyway
+        revoke(installation)
+        publish(installation)
+        complete = load_crl(installation)
+        with wrong(installation, -MONTH) as behind:
+            delta.publish_due(behind, POLICY)
+            made = delta.load(behind, "issuing-1")
+    assert made is not None
+    assert x509.load_der_x509_crl(made.crl).last_update_utc >= complete.last_update_utc
 
 
 def revoke_elsewhere(installation: Installation, behind: Installation) -> str:
