@@ -20,6 +20,7 @@ from ca.profiles.examples import Examples, Outcome, read_examples, run_examples
 from ca.profiles.profile import Profile, read_profile
 from ca.specimen import lint_profile
 from ca.x509.deeplint import is_available
+from ca.x509.names import parse
 from tests import rig
 
 SHIPPED = rig.CONFIG / "profiles"
@@ -193,16 +194,32 @@ def test_a_misspelt_variable_is_not_literal_text(rule: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "rule",
+    ("rule", "covered", "beside"),
     [
-        *('dns.exact = ["a.{domain}", "*.{domain}"]', 'dns.under = ["{caller.x}.{domain}"]', 'ip.within = ["::1/128"]'),
-        *('uri.like = ["spiffe://{trust_domain}/**"]', 'uri.like = ["urn:dev:*:*"]', 'email.at = ["{domain}"]'),
-        *('email.exact = ["{caller.a}.{caller.b}@{domain}"]', 'uri.like = ["https://{domain}/{caller.x}/*/**"]'),
+        ('dns.exact = ["a.{domain}", "*.{domain}"]', "dns:*.example.internal", "dns:b.example.internal"),
+        ('dns.under = ["{caller.x}.{domain}"]', "dns:a.one.example.internal", "dns:a.two.example.internal"),
+        ('ip.within = ["::1/128"]', "ip:::1", "ip:::2"),
+        ('uri.like = ["spiffe://{trust_domain}/**"]', "uri:spiffe://example.internal/a/b", "uri:spiffe://other/a/b"),
+        ('uri.like = ["urn:dev:*:*"]', "uri:urn:dev:mac:1", "uri:urn:dev:mac:1:2"),
+        ('email.at = ["{domain}"]', "email:a@example.internal", "email:a@example.com"),
+        (
+            'email.exact = ["{caller.x}.{caller.y}@{domain}"]',
+            "email:one.2@example.internal",
+            "email:1@example.internal",
+        ),
+        (
+            'uri.like = ["https://{domain}/{caller.x}/*/**"]',
+            "uri:https://example.internal/one/a/b/c",
+            "uri:https://example.internal/two/a/b",
+        ),
     ],
 )
-def test_a_right_rule_is_taken(rule: str) -> None:
-    """Every form of rule that the manual has."""
-    read(SERVER.replace('dns.under = ["{domain}"]', rule))
+def test_a_right_rule_is_taken(rule: str, covered: str, beside: str) -> None:
+    """Every form of rule that the manual has: it covers what it says, and not its neighbour."""
+    profile = read(SERVER.replace('dns.under = ["{domain}"]', rule))
+    caller = {"x": "one", "y": "2"}
+    assert profile.allows_name(parse(covered), Role.OPERATOR, caller)
+    assert not profile.allows_name(parse(beside), Role.OPERATOR, caller)
 
 
 @given(st.integers(1, 99_999), st.sampled_from("smhdw"))

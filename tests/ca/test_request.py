@@ -214,13 +214,19 @@ def test_requests_of_other_keys_prove_possession(key_type: KeyType) -> None:
 @pytest.mark.parametrize("key_type", [KeyType.P256, KeyType.RSA2048])
 def test_any_sha2_signature_is_good(digest: str, key_type: KeyType, openssl_request: OpensslRequest) -> None:
     """A request may be signed with any of the three hashes, whatever the size of its key."""
-    read_request(openssl_request(digest, key=rig.pooled_key(key_type))).prove_possession()
+    key = rig.pooled_key(key_type)
+    request = read_request(openssl_request(digest, key=key))
+    request.prove_possession()
+    assert request.public_key == key.public_key()
 
 
 def test_a_pss_signature_is_good(openssl_request: OpensslRequest) -> None:
     """RSASSA-PSS with SHA-256 proves possession of an RSA key as well."""
     pss = ("-sigopt", "rsa_padding_mode:pss", "-sigopt", "rsa_pss_saltlen:32")
-    read_request(openssl_request("-sha256", *pss, key=rig.pooled_key(KeyType.RSA2048))).prove_possession()
+    key = rig.pooled_key(KeyType.RSA2048)
+    request = read_request(openssl_request("-sha256", *pss, key=key))
+    request.prove_possession()
+    assert request.public_key == key.public_key()
 
 
 @pytest.mark.parametrize(

@@ -151,7 +151,7 @@ def test_a_label_that_could_name_a_path_is_refused(keys: KeyStore, label: str) -
 def test_a_plain_label_is_taken(keys: KeyStore, label: str) -> None:
     """Letters, digits, and dots, hyphens and underscores after the first, 64 in all."""
     put(keys, label)
-    keys.load(label)
+    assert spki(keys.load(label).public_key()) == spki(rig.pooled_key().public_key())
 
 
 @given(st.text(max_size=70))

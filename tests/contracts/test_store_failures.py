@@ -56,6 +56,7 @@ def test_closing_twice_is_harmless(tmp_path: Path) -> None:
     with (tmp_path / "unrelated").open("wb") as unrelated:
         store.close()
         unrelated.write(b"still open")
+    assert (tmp_path / "unrelated").read_bytes() == b"still open"
 
 
 def test_closing_leaves_nobody_waiting(store: Store) -> None:
