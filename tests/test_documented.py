@@ -23,6 +23,7 @@ from ca.profiles.collection import Profiles
 from ca.profiles.examples import Example, Examples, read_examples
 from ca.profiles.profile import Profile
 from pki.cli.app import app
+from pki.cli.nouns import Nouns
 from pki.metrics import Metrics
 from pki.settings import PREFIX, Settings
 from pki.web.app import create_app
@@ -61,7 +62,10 @@ def quoted(text: str) -> list[str]:
 def commands() -> dict[tuple[str, ...], Any]:
     """Every command and group by the words that lead to it."""
     found: dict[tuple[str, ...], Any] = {}
-    pending: list[tuple[tuple[str, ...], Any]] = [((), typer.main.get_command(app))]
+    whole = typer.main.get_command(app)
+    assert isinstance(whole, Nouns)
+    whole.make_all()
+    pending: list[tuple[tuple[str, ...], Any]] = [((), whole)]
     while pending:
         words, command = pending.pop()
         found[words] = command

@@ -6,10 +6,12 @@ from typing import Annotated
 
 import typer
 
+from pki.cli import owner, track
 from pki.cli.options import Json, Yes
 from pki.cli.track import What
 
 
+@track.app.command()
 def acknowledge(
     what: What,
     reason: Annotated[str, typer.Option(help="What is being done about it.")],
@@ -35,6 +37,7 @@ def acknowledge(
         say(f"{row['about']} is taken care of until {moment(row['until'])}")
 
 
+@track.app.command()
 def unacknowledge(what: What, json: Json = False) -> None:
     """Take an acknowledgement back: letters about it are written again."""
     from pki.cli.output import print_json, say
@@ -50,6 +53,7 @@ def unacknowledge(what: What, json: Json = False) -> None:
         say(f"nobody takes care of {what} any more" if done["was_there"] else f"nobody took care of {what}")
 
 
+@track.app.command()
 def acknowledged(
     limit: Annotated[int, typer.Option(help="How many; 0 for all.", min=0)] = 50, json: Json = False
 ) -> None:
@@ -67,6 +71,7 @@ def acknowledged(
     say_if_cut(rows, limit)
 
 
+@owner.app.command()
 def mailboxes(
     dead: Annotated[bool, typer.Option("--dead", help="Only those that mail comes back from.")] = False,
     limit: Annotated[int, typer.Option(help="How many; 0 for all.", min=0)] = 50,
@@ -90,6 +95,7 @@ def mailboxes(
     say_if_cut(rows, limit)
 
 
+@owner.app.command()
 def revive(
     address: Annotated[str, typer.Argument(help="As it is listed: certwright owner mailboxes")], json: Json = False
 ) -> None:
@@ -105,6 +111,7 @@ def revive(
         say(f"mail to {address} is sent again" if done["was_dead"] else f"mail to {address} did not come back")
 
 
+@owner.app.command()
 def calendar(
     name: Annotated[str, typer.Argument(help="An owner's name: certwright owner list")],
     renew: Annotated[

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from pki.cli.bundle import app
 from pki.cli.options import Json
 
 if TYPE_CHECKING:
@@ -16,6 +17,7 @@ PAUSE = 5.0
 """Seconds after a failure until it is tried again."""
 
 
+@app.command()
 def follow(
     base: Annotated[str, typer.Argument(metavar="URL", help="The plain listener: http://ca.example.org:8080")],
     trust_domain: Annotated[str, typer.Option(help="Whose bundle: example.internal")],

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from pki.cli.bundle import app
 from pki.cli.options import Json
 
 if TYPE_CHECKING:
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
 Stream = Annotated[str, typer.Argument(help="trust:DOMAIN or crl:DOMAIN: certwright bundle list")]
 
 
+@app.command("list")
 def listing(json: Json = False) -> None:
     """List the streams: what is newest, and how many consumers hold it."""
     from pki.cli.output import moment, print_json, table
@@ -35,6 +37,7 @@ def listing(json: Json = False) -> None:
     table(("stream", "newest", "held by", "ends", "for"), shown, empty="nothing was published yet: certwright serve")
 
 
+@app.command()
 def history(
     stream: Stream,
     limit: Annotated[int, typer.Option(help="How many; 0 for all.", min=0)] = 20,
@@ -54,6 +57,7 @@ def history(
     say_if_cut(rows, limit)
 
 
+@app.command()
 def show(
     stream: Stream,
     version: Annotated[int | None, typer.Argument(help="The newest if left out.", min=1)] = None,
@@ -104,6 +108,7 @@ def _lists(manifest: Manifest) -> list[list[object]]:
     return rows
 
 
+@app.command()
 def fetch(
     file: Annotated[str, typer.Argument(help="bundle.pem, cas.pem, bundle.p7b, spiffe.json, jwks.json or NAME.cer")],
     trust_domain: Annotated[str | None, typer.Option(help="Of another trust domain; else of ours.")] = None,
@@ -131,6 +136,7 @@ def fetch(
         print_json({"content": base64.b64encode(content).decode(), "file": None if out is None else str(out)})
 
 
+@app.command()
 def publish(json: Json = False) -> None:
     """Publish what has changed now: CRLs that are due, then every stream. The running server does so by itself."""
     from pki.cli.output import print_json, say

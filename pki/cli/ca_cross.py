@@ -7,9 +7,11 @@ from typing import Annotated
 
 import typer
 
+from pki.cli.ca import app
 from pki.cli.options import Json
 
 
+@app.command("cross-sign")
 def cross_sign(
     name: Annotated[str, typer.Argument(help="The root that is to be certified, such as root-2.")],
     by: Annotated[str, typer.Option(help="The root that certifies it, such as root-1.")],
@@ -31,6 +33,7 @@ def cross_sign(
         fields({key: value for key, value in row.items() if key != "certificate"})
 
 
+@app.command()
 def crosses(json: Json = False) -> None:
     """List cross-certificates; certwright cert revoke takes one back."""
     from pki.cli.output import moment, print_json, table

@@ -7,12 +7,13 @@ from typing import Annotated, Any
 
 import typer
 
-from pki.cli.ca import Exclude, Out, Permit
+from pki.cli.ca import Exclude, Out, Permit, app
 from pki.cli.options import Json, Yes
 
 Waiting = Annotated[str, typer.Argument(help="A CA that waits for its certificate, such as issuing-2.")]
 
 
+@app.command()
 def request(
     line: Annotated[str, typer.Argument(help="The line it shall belong to.")],
     subject: Annotated[str, typer.Option(help="RFC 4514, such as 'CN=Mesh CA,O=Example'.")],
@@ -38,6 +39,7 @@ def request(
         _shown(client.post("/authority-requests", body), out, as_json=json)
 
 
+@app.command()
 def requests(
     name: Annotated[str | None, typer.Argument(help="Show this one's request again.")] = None,
     out: Out = None,
@@ -59,6 +61,7 @@ def requests(
     table(("name", "subject", "requested", "by"), shown, empty="no CA waits for its certificate")
 
 
+@app.command()
 def accept(
     name: Waiting,
     chain: Annotated[Path, typer.Argument(help="Its certificate, those above and the root, PEM.", exists=True)],
@@ -74,6 +77,7 @@ def accept(
     shown(row, as_json=json)
 
 
+@app.command()
 def withdraw(name: Waiting, yes: Yes = False, json: Json = False) -> None:
     """Give a requested CA up: its key is destroyed."""
     from pki.cli.output import ask, print_json, say

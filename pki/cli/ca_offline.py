@@ -7,11 +7,13 @@ from typing import Annotated
 
 import typer
 
+from pki.cli.ca import app
 from pki.cli.options import Json, Yes
 
 PassphraseFile = Annotated[Path | None, typer.Option(help="File with its passphrase; else it is asked for.")]
 
 
+@app.command("take-offline")
 def take_offline(
     name: Annotated[str, typer.Argument(help="A root, or another CA without CRL shards.")],
     out: Annotated[Path, typer.Option("--out", "-o", help="The file for the key, on the medium that is taken away.")],
@@ -44,6 +46,7 @@ def take_offline(
         say("backups from before still hold it, encrypted with the installation's passphrase")
 
 
+@app.command("bring-back")
 def bring_back(
     name: Annotated[str, typer.Argument(help="An offline CA.")],
     key: Annotated[Path, typer.Option("--key", help="The file of its key.", exists=True, dir_okay=False)],

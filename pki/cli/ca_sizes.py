@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from pki.cli.ca import app
 from pki.cli.options import Json
 
 
+@app.command()
 def sizes(json: Json = False) -> None:
     """Make a hierarchy of each type of key, by the shipped profiles, and say how large everything is."""
     from dataclasses import asdict

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from pki.cli.cert import app
 from pki.cli.options import Json, Yes
 
 if TYPE_CHECKING:
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
 Serial = Annotated[str, typer.Argument(help="Serial number, hex; or a certificate file, PEM.")]
 
 
+@app.command()
 def revoke(
     serial: Annotated[str | None, typer.Argument(help="Serial number, hex; or a certificate file, PEM.")] = None,
     reason: Annotated[str, typer.Option(help="key-compromise, superseded, cessation-of-operation ...")] = "unspecified",
@@ -100,11 +102,13 @@ def _pem(certificate: Certificate) -> str:
     return certificate.public_bytes(Encoding.PEM).decode()
 
 
+@app.command()
 def hold(serial: Serial, json: Json = False) -> None:
     """Put a certificate on hold: refused like a revoked one, until it is released or revoked for good."""
     _change_hold("hold", serial, "{serial} is on hold since {held_at}", as_json=json)
 
 
+@app.command()
 def release(serial: Serial, json: Json = False) -> None:
     """Release a certificate that is on hold: the next CRLs name it no more. Nothing else can be taken back."""
     _change_hold("release", serial, "{serial} is released; it was on hold since {held_at}", as_json=json)

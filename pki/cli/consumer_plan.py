@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
-from pki.cli.consumer import Name, shown
+from pki.cli.consumer import Name, app, shown
 from pki.cli.options import Json
 from pki.cli.placing import Directory, Keep, Reload, Set, read_settings
 
@@ -39,6 +39,7 @@ Gates = Annotated[bool | None, typer.Option("--gates/--no-gates", help="Whether 
 Fresh = Annotated[str | None, typer.Option(help="How old what it holds may be before that is an alarm: 1h")]
 
 
+@app.command()
 def add(
     name: Annotated[str, typer.Argument(help="What it is called: edge-1")],
     kind: Kind = None,
@@ -72,6 +73,7 @@ def add(
         shown(client.post("/consumers", body), as_json=json)
 
 
+@app.command()
 def change(
     name: Name,
     kind: Kind = None,

@@ -6,9 +6,11 @@ from typing import Annotated, Any
 
 import typer
 
+from pki.cli.ledger import app
 from pki.cli.options import Json
 
 
+@app.command()
 def at(
     moment: Annotated[str, typer.Argument(help="2026-11-26, 2026-11-26T10:00:00Z (UTC), or seconds since the epoch.")],
     certificate: Annotated[

@@ -7,9 +7,11 @@ from typing import Annotated
 
 import typer
 
+from pki.cli.ledger import app
 from pki.cli.options import Json
 
 
+@app.command()
 def mirror(
     directory: Annotated[Path, typer.Argument(help="Where the copy is kept: checkpoint, tile/...", file_okay=False)],
     verifier: Annotated[

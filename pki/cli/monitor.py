@@ -7,9 +7,11 @@ from typing import Annotated
 
 import typer
 
+from pki.cli.ledger import app
 from pki.cli.options import Json
 
 
+@app.command()
 def monitor(
     where: Annotated[str, typer.Argument(metavar="URL|DIRECTORY", help="A mirror: certwright ledger mirror.")],
     verifier: Annotated[str, typer.Option(help="The ledger's verifier key, NAME+HASH+KEY, or a file with it.")],

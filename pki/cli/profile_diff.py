@@ -8,8 +8,10 @@ from typing import Annotated, Any
 import typer
 
 from pki.cli.options import Json
+from pki.cli.profile import app
 
 
+@app.command()
 def diff(
     file: Annotated[
         Path, typer.Argument(help="The profile as it would be; its name is the profile's.", dir_okay=False)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from pki.cli.ledger import app
 from pki.cli.options import Json
 
 if TYPE_CHECKING:
@@ -17,6 +18,7 @@ Kept = Annotated[
 ]
 
 
+@app.command()
 def prove(
     what: Annotated[str, typer.Argument(metavar="SERIAL|FILE", help="The certificate, or entry:POSITION.")],
     out: Annotated[Path, typer.Option("--out", "-o", help="Where the proof goes.")],
@@ -49,6 +51,7 @@ def prove(
     say(f"to check it, from a verifier key that did not come with it: certwright ledger check {out} --verifier ...")
 
 
+@app.command()
 def check(
     bundle: Annotated[Path, typer.Argument(help="What certwright ledger prove wrote.", exists=True, dir_okay=False)],
     verifier: Annotated[str, typer.Option(help="The ledger's verifier key, NAME+HASH+KEY, or a file with it.")],

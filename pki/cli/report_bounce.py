@@ -10,6 +10,7 @@ from typing import Annotated
 import typer
 
 from pki.cli.options import Json
+from pki.cli.report import app
 
 OUTCOMES = {
     "dead": "the mailbox is dead: whoever is next gets the letter",
@@ -19,6 +20,7 @@ OUTCOMES = {
 }
 
 
+@app.command()
 def bounce(
     file: Annotated[Path, typer.Argument(help="The message that came back; - for standard input.", dir_okay=False)],
     json: Json = False,

@@ -7,8 +7,10 @@ from typing import Annotated, Any
 import typer
 
 from pki.cli.options import Json
+from pki.cli.report import app
 
 
+@app.command()
 def send(json: Json = False) -> None:
     """Send the letters that are due now, and those that wait. Exit code 1 if some still wait for a mail server."""
     from pki.cli.output import counted, print_json, say
@@ -30,6 +32,7 @@ def send(json: Json = False) -> None:
         raise typer.Exit(1)
 
 
+@app.command("list")
 def listing(
     owner: Annotated[str | None, typer.Option(help="Only about this owner.")] = None,
     kind: Annotated[str | None, typer.Option(help="digest, daily, urgent, escalation or monthly.")] = None,
@@ -55,6 +58,7 @@ def listing(
     say_if_cut(rows, limit)
 
 
+@app.command()
 def show(
     letter: Annotated[int, typer.Argument(help="Its number: certwright report list", min=1)], json: Json = False
 ) -> None:
@@ -73,6 +77,7 @@ def show(
     table(columns, [[row[column] for column in columns] for row in told], empty="it tells of nothing in particular")
 
 
+@app.command()
 def explain(
     what: Annotated[str, typer.Argument(help="A serial number, #id, SHA-256, or a lineage's name.")],
     at: Annotated[str | None, typer.Option(help="A day, or a moment such as 2027-01-04T09:00:00Z.")] = None,

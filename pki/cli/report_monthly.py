@@ -9,6 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from pki.cli.options import Force, Json
+from pki.cli.report import app
 
 
 class Format(StrEnum):
@@ -19,6 +20,7 @@ class Format(StrEnum):
     JSON = "json"
 
 
+@app.command()
 def monthly(
     month: Annotated[str | None, typer.Option(help="Such as 2026-11; the last one that is over if left out.")] = None,
     out: Annotated[Path | None, typer.Option(help="A directory to write it into.")] = None,

@@ -12,11 +12,13 @@ from typing import Annotated, Any
 import typer
 
 from pki.cli.options import Json
+from pki.cli.report import app
 
 KINDS = ("digest", "daily", "urgent", "escalation")
 LETTER, PAGE, TEXT = "letter.eml", "letter.html", "letter.txt"
 
 
+@app.command()
 def preview(
     owner: Annotated[str, typer.Argument(help="An owner's name: certwright owner list")],
     at: Annotated[

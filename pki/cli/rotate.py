@@ -6,9 +6,11 @@ from typing import Annotated, Any
 
 import typer
 
+from pki.cli.ca import app
 from pki.cli.options import Json, Yes
 
 
+@app.command()
 def rotate(
     line: Annotated[str, typer.Argument(help="A line such as root or issuing; a root takes the CAs beneath it along.")],
     reason: Annotated[str, typer.Option(help="Why, in at least ten characters; it goes to the ledger.")] = "",

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from pki.cli.options import Json
+from pki.cli.track import app
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -21,6 +22,7 @@ NAMED = 10
 """Up to so many places that showed nothing are named each with its reason; more are counted."""
 
 
+@app.command("import")
 def import_(
     paths: Annotated[list[Path], typer.Argument(help="Files and directories: PEM, DER, PKCS#7, PKCS#12.", exists=True)],
     owner: Owner = None,
@@ -49,6 +51,7 @@ def import_(
         raise typer.Exit(1)
 
 
+@app.command()
 def scan(
     targets: Annotated[
         list[str],

@@ -7,6 +7,7 @@ from typing import Annotated, Any
 import typer
 
 from pki.cli.options import Json, Yes
+from pki.cli.track import app
 
 Issuer = Annotated[
     list[str] | None,
@@ -26,6 +27,7 @@ MayShrink = Annotated[
 Name = Annotated[str, typer.Argument(help="A lineage's name: certwright track lineages")]
 
 
+@app.command()
 def add(
     names: Annotated[list[str], typer.Argument(help="Names that it is for: api.example, spiffe://..., 10.0.0.1 ...")],
     called: Annotated[str | None, typer.Option("--as", help="What it is called; its first name if left out.")] = None,
@@ -55,6 +57,7 @@ def add(
             say("no server is running: certwright renew run has it issued now")
 
 
+@app.command()
 def change(
     name: Name,
     rename: Annotated[str | None, typer.Option(help="What it is called from now on.")] = None,
@@ -88,6 +91,7 @@ def change(
         _shown(client.patch(named("/lineages", name), body), as_json=json)
 
 
+@app.command()
 def remove(
     name: Name,
     force: Annotated[bool, typer.Option("--force", help="With its destinations.")] = False,
@@ -107,6 +111,7 @@ def remove(
         say(f"{name} is planned no more; what there is stays tracked")
 
 
+@app.command()
 def lineages(
     mode: Mode = None,
     limit: Annotated[int, typer.Option(help="How many; 0 for all.", min=0)] = 50,

@@ -45,6 +45,7 @@ def run(job):
 
 # Worked out once; each command has them for itself, as a copy of this process.
 routes, commands = pki.web.app.routed(), typer.main.get_command(pki.cli.app.app)
+commands.make_all()
 pki.web.app.routed, typer.main.get_command = lambda: routes, lambda _app: commands
 newest_revision()
 gc.freeze()

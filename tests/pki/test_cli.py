@@ -34,6 +34,7 @@ from ca.ledger.checkpoint import Verifier, open_head
 from ca.x509.bundle import pem_certificate
 from pki.cli import output
 from pki.cli.app import app
+from pki.cli.nouns import Nouns
 from pki.cli.table import lay_out
 from tests import peer, rig
 from tests.pki.conftest import API, Server, Template, Warm, certwright, key_pem, serving
@@ -619,12 +620,27 @@ def test_wrong_usage_is_exit_code_2(argv: tuple[str, ...], here: Cli) -> None:
 def commands() -> list[tuple[tuple[str, ...], click.Command]]:
     """Every command and group, with the words that lead to it."""
     found: list[tuple[tuple[str, ...], click.Command]] = []
-    pending: list[tuple[tuple[str, ...], Any]] = [((), typer.main.get_command(app))]
+    whole = typer.main.get_command(app)
+    assert isinstance(whole, Nouns)
+    whole.make_all()
+    pending: list[tuple[tuple[str, ...], Any]] = [((), whole)]
     while pending:
         words, command = pending.pop()
         found.append((words, command))
         pending += [((*words, name), sub) for name, sub in getattr(command, "commands", {}).items()]
     return sorted(found, key=lambda pair: pair[0])
+
+
+def test_only_the_noun_that_is_asked_for_is_made() -> None:
+    """The others' commands would take longer than most commands do; a word that is none is held against all."""
+    whole = typer.main.get_command(app)
+    assert isinstance(whole, Nouns)
+    context = whole.make_context("certwright", ["ledger"], resilient_parsing=True)
+    assert set(whole.get_command(context, "ledger").commands) >= {"audit", "prove", "mirror"}
+    assert whole.get_command(context, "init") is not None
+    assert set(whole.commands) == {"init", "serve", "demo", "doctor", "ledger"}
+    assert whole.get_command(context, "leger") is None
+    assert set(whole.commands) >= {"ca", "track", "event"}
 
 
 LEAVES = [words for words, command in commands() if not hasattr(command, "commands")]
