@@ -7,9 +7,12 @@ that help is there at once.
 
 from __future__ import annotations
 
+import gc
+
 
 def main() -> None:
     """Entry point of the `certwright` command."""
+    gc.set_threshold(100_000, 50, 100)  # looking for circles among what is being imported is a tenth of a start
     from pki.cli.app import run
 
     run()
