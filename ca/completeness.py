@@ -3,14 +3,13 @@
 The bytes that are served are read, not what was meant to be written into them: their signature, each entry with its
 time and reason. A list that waits to be made anew may lack what is younger than `GRACE`, and nothing else. What stands
 on a list and in no table any more is explained by the ledger if it was forgotten after it had expired. One list is one
-reading of the store, page by page. `Rounds` goes through all of them, a few at a time, for as long as a process lives.
+reading of the store, page by page. `ca/rounds` goes through all of them, for as long as a process lives.
 """
 
 from __future__ import annotations
 
 import json
-from collections import deque
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from hashlib import sha256
 from typing import Any
@@ -54,6 +53,8 @@ class Checked:
     entries: int = 0
     at: int = 0
     wrong: int = 0
+    unexplained: int = 0
+    """How many of them stand there and in no table: who makes the list anew takes them away."""
     findings: list[str] = field(default_factory=list)
 
     @property
@@ -101,49 +102,6 @@ def check(installation: Installation, place: Place) -> Checked:
     with installation.store.read(snapshot=True) as connection:
         _Check(connection, authority, found)()
     return found
-
-
-class Rounds:
-    """Goes through all lists again and again; keeps what it found of each at its last look."""
-
-    def __init__(self, installation: Installation) -> None:
-        self._installation = installation
-        self._waiting: deque[Place] = deque()
-        self._found: dict[Place, Checked] = {}
-
-    def step(self, seconds: float) -> list[Checked]:
-        """Check the next lists for so long, one at least; returns those that are wrong."""
-        ends, wrong = clock.monotonic() + seconds, []
-        standing = places(self._installation)
-        for place in self._found.keys() - set(standing):
-            del self._found[place]
-        for _ in standing:
-            self._waiting = self._waiting or deque(standing)
-            place = self._waiting.popleft()
-            if place in standing:
-                self._found[place] = found = check(self._installation, place)
-                wrong += [found] if found.wrong else []
-            if clock.monotonic() >= ends:
-                break
-        return wrong
-
-    @property
-    def troubles(self) -> Mapping[str, list[str]]:
-        """By CA, what is wrong with its lists as of the last look at each."""
-        found: dict[str, list[str]] = {}
-        for one in list(self._found.values()):
-            if one.wrong:
-                found.setdefault(one.authority, []).extend(one.findings)
-        return found
-
-    @property
-    def counts(self) -> Mapping[str, tuple[int, int]]:
-        """By CA, how much is wrong, and how long ago the list was looked at that was looked at longest ago."""
-        now, counts = clock.timestamp(), dict[str, tuple[int, int]]()
-        for one in list(self._found.values()):
-            wrong, age = counts.get(one.authority, (0, 0))
-            counts[one.authority] = (wrong + one.wrong, max(age, now - one.at))
-        return counts
 
 
 class _Check:
@@ -252,6 +210,7 @@ class _Check:
             unknown = set(serials) - self._known(serials, row)
             for serial in sorted(unknown - self._forgotten(sorted(unknown))):
                 self._found.add(f"{serial} stands there, and is not revoked")
+                self._found.unexplained += 1
 
     def _known(self, serials: Sequence[str], row: Any) -> set[str]:
         found: set[str] = set()

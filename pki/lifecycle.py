@@ -14,7 +14,6 @@ from sqlalchemy import select
 from sqlmodel import col
 
 from ca import facts
-from ca.completeness import Rounds
 from ca.errors import Conflict, Misconfigured
 from ca.installation import Installation
 from ca.keys.algorithms import KeyType
@@ -23,6 +22,7 @@ from ca.keys.sealed import Sealer
 from ca.models import Fact
 from ca.ocsp.responder import Responder
 from ca.publication.signer import Signer
+from ca.rounds import Rounds
 from ca.store import Store
 from pki import catalog
 from pki.data import data

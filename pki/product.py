@@ -15,7 +15,6 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from ca import clock, delta, facts, recording
 from ca.authority import Authorities, PublicUrls
-from ca.completeness import Rounds
 from ca.crl import CrlPolicy, CrlPublisher
 from ca.errors import KeyUnavailable, Misconfigured
 from ca.installation import ApprovalPolicy, Installation
@@ -23,6 +22,7 @@ from ca.keys import KeyStore
 from ca.ledger.log import Ledger
 from ca.ocsp.responder import OcspPolicy, Responder
 from ca.profiles.collection import Profiles
+from ca.rounds import Rounds
 from ca.store import Store, open_store
 from ca.store.engine import ProcessLock
 from ca.timekeeping import Timekeeper

@@ -129,6 +129,8 @@ def check_lists(product: Product) -> None:
     for found in product.list_rounds.step(LIST_SECONDS):
         for message in found.findings:
             log.error("crl-incomplete", authority=found.authority, finding=message, hint="certwright ca crl --check")
+        if product.list_rounds.mend(found):
+            log.warning("crl-made-anew", authority=found.authority, shard=found.shard)
 
 
 def keep_responders(product: Product) -> None:

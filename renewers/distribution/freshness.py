@@ -88,8 +88,8 @@ def _judge_responders(lifecycle: Lifecycle) -> int:
 
 
 def _judge_lists(lifecycle: Lifecycle) -> int:
-    """And of lists that do not say what the tables say."""
-    hint = "certwright ca crl --check says all of it; a list is made anew when anything on it is revoked"
+    """And of lists that do not say what the tables say; what is lacking is published by itself (`ca/rounds`)."""
+    hint = "certwright ca crl --check says all of it; where somebody stands who is in no table, the ledger knows why"
     said = [
         Trouble(LIST_ALARM, name, "critical", f"{findings[0]}; {len(findings)} findings in all", hint)
         for name, findings in lifecycle.list_trouble().items()

@@ -13,7 +13,6 @@ from sqlalchemy import delete, update
 from sqlmodel import col
 
 from ca import certificates, clock, completeness, crl, delta, holding, retention, revocation, unrecorded
-from ca.completeness import Checked, Rounds
 from ca.crl import COMPLETE, CrlPolicy
 from ca.installation import Installation
 from ca.models import DeltaList, Revocation, RevocationList, RevocationListContent
@@ -54,9 +53,9 @@ def test_a_whole_life_is_sound(any_store: Store) -> None:
                 lifetime = timedelta(hours=chance.choice((1, 6, 24)))
                 issued.append(rig.issue(installation, lifetime=lifetime).serial)
             elif (chosen := chance.choice(alive)) and states[chosen] == "held":
-                (holding.release if chance.random() < 0.6 else _revoke)(installation, rig.OPERATOR, chosen)
+                (holding.release if chance.random() < 0.6 else taken_back)(installation, rig.OPERATOR, chosen)
             elif states[chosen] == "valid":
-                (holding.hold if act < 0.8 else _revoke)(installation, rig.OPERATOR, chosen)
+                (holding.hold if act < 0.8 else taken_back)(installation, rig.OPERATOR, chosen)
             elif turn % 3 == 0:
                 stranger = signed(installation, 1000 + turn, shard=chance.choice((None, 1)), lasts=timedelta(hours=2))
                 unrecorded.revoke(installation, rig.ADMIN, stranger, SUPERSEDED)
@@ -74,7 +73,7 @@ def test_a_whole_life_is_sound(any_store: Store) -> None:
     assert sum(one.entries for one in every) >= 5
 
 
-def _revoke(installation: Installation, caller: Any, serial: str) -> None:
+def taken_back(installation: Installation, caller: Any, serial: str) -> None:
     revocation.revoke(installation, caller, serial, SUPERSEDED)
 
 
@@ -86,7 +85,7 @@ def past(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Installatio
     publish_all(installation)
     issued = [rig.issue(installation).serial for _ in range(8)]
     for serial in issued[:4]:
-        _revoke(installation, rig.OPERATOR, serial)
+        taken_back(installation, rig.OPERATOR, serial)
     for serial in issued[4:7]:
         holding.hold(installation, rig.OPERATOR, serial)
     holding.release(installation, rig.OPERATOR, issued[6])
@@ -206,7 +205,7 @@ def test_a_list_that_waits_may_lack_what_is_young(installation: Installation) ->
     publish_all(installation)
     start = clock.now()
     with clock.pinned(start):
-        _revoke(installation, rig.OPERATOR, rig.issue(installation).serial)
+        taken_back(installation, rig.OPERATOR, rig.issue(installation).serial)
         assert findings(installation) == []
     with clock.pinned(start + timedelta(seconds=completeness.GRACE + 1)):
         found = findings(installation)
@@ -214,32 +213,3 @@ def test_a_list_that_waits_may_lack_what_is_young(installation: Installation) ->
         assert all("does not stand there" in one for one in found)
         publish_all(installation)
         assert findings(installation) == []
-
-
-def test_rounds_go_through_all_lists(past: tuple[Installation, list[str]], monkeypatch: pytest.MonkeyPatch) -> None:
-    """A few at a time; what is wrong stands until the next look at that list finds it right."""
-    installation, _ = past
-    rounds, looked = Rounds(installation), []
-    check = completeness.check
-
-    def noted(one: Installation, place: completeness.Place) -> Checked:
-        looked.append(place)
-        return check(one, place)
-
-    monkeypatch.setattr(completeness, "check", noted)
-    every = completeness.places(installation)
-    for _ in every:
-        assert rounds.step(0) == []
-    assert looked == every
-    assert rounds.counts.keys() == {"root-1", "issuing-1"}
-    assert rounds.troubles == {}
-    row = crl.load(installation, "issuing-1", COMPLETE)
-    assert row is not None
-    put(installation, COMPLETE, rewritten(installation, COMPLETE, lambda found: found[2:]))
-    wrong = rounds.step(60)
-    assert [(one.authority, one.shard, one.wrong) for one in wrong] == [("issuing-1", COMPLETE, 2)]
-    assert len(rounds.troubles["issuing-1"]) == 2
-    assert rounds.counts["issuing-1"][0] == 2
-    put(installation, COMPLETE, row.crl)
-    assert rounds.step(60) == []
-    assert rounds.troubles == {}

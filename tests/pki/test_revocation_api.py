@@ -7,15 +7,16 @@ from typing import Any
 
 import httpx
 import pytest
+import structlog
 from cryptography.hazmat.primitives.serialization import Encoding
-from sqlalchemy import delete
+from sqlalchemy import delete, update
 from sqlmodel import col
 
 from ca import clock, cost, crl, revocation
 from ca.access import Role
 from ca.certificates import Query
 from ca.ledger.checkpoint import open_head
-from ca.models import Revocation
+from ca.models import Revocation, RevocationListContent
 from ca.x509.bundle import pem_certificate
 from ca.x509.revocation_list import RevocationReason
 from pki import schedule
@@ -149,6 +150,23 @@ def test_lists_are_checked(world: World, admin: httpx.Client) -> None:
     assert [(one["subject"], one["severity"]) for one in alarms if one["kind"] == "crl-incomplete"] == [
         ("issuing-1", "critical")
     ]
+
+
+def test_a_list_that_cannot_be_used_is_made_anew_by_the_schedule(world: World, admin: httpx.Client) -> None:
+    """It is in the log; the alarm is raised, and is over at the next look."""
+    world.product.settle()
+    lists = col(RevocationListContent.shard) == crl.COMPLETE
+    with outside(world.installation.store) as connection:
+        connection.execute(update(RevocationListContent).where(lists).values(crl=b"garbage"))
+    with structlog.testing.capture_logs() as logs:
+        schedule.check_lists(world.product)
+    assert {one["authority"] for one in logs if one["event"] == "crl-made-anew"} == {"root-1", "issuing-1"}
+    assert freshness.watch(world.product.lifecycle) >= 2
+    world.product.settle()
+    schedule.check_lists(world.product)
+    assert freshness.watch(world.product.lifecycle) >= 2
+    assert [one for one in admin.get(f"{API}/alarms").json()["items"] if one["kind"] == "crl-incomplete"] == []
+    assert admin.post(f"{API}/authorities/issuing/crls/check").json()[-1]["wrong"] == 0
 
 
 def test_what_was_so_then(world: World, admin: httpx.Client) -> None:
