@@ -17,6 +17,9 @@ NPM_PEERS := /usr/local/lib/certwright-peers
 AXE_VERSION := 4.14.1
 OIDC_PROVIDER_VERSION := 9.13.3
 
+# Without bytecode every process that the tests start would compile all modules anew.
+unexport PYTHONDONTWRITEBYTECODE
+
 .DEFAULT_GOAL := help
 .PHONY: help run demo test lint bench peers pictures fuzz fuzz-api crash crash-renewals race orders years rotations rotations-kill revocations compromise letters deltas restores token requirements clean
 
