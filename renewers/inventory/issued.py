@@ -21,8 +21,10 @@ from ca.ocsp.signer import CALLER as OCSP
 from ca.store import Store, Transaction
 from ca.store.commit import StaleChange
 from ca.x509.certificate import algorithm_of, assemble
+from renewers.inventory import taken_back
 from renewers.inventory.facts import AUTHORITY, Facts, fingerprint_identity, read_certificate
 from renewers.inventory.joining import ISSUED, Entry, insert_new
+from renewers.inventory.taken_back import Taken
 from renewers.inventory.track import end, track_many
 from renewers.lifecycle import Lifecycle
 from renewers.models import Tracked
@@ -44,6 +46,7 @@ _FEED = select(
 _SIGNED: tuple[Any, ...] = (
     *(col(Certificate.serial), col(Certificate.tbs), col(Certificate.signature), col(Certificate.renews)),
     *(col(Certificate.requested_by), col(Revocation.serial).label("revoked")),
+    *(col(Revocation.reason), col(Revocation.revoked_by)),
 )
 
 
@@ -55,7 +58,7 @@ class _Page:
     after: int
     size: int
     entries: Sequence[Entry]
-    over: Collection[str]
+    over: Mapping[str, Taken]
 
     def __call__(self, tx: Transaction) -> int:
         """Track it, unless another replica has; returns how much of it is news."""
@@ -66,7 +69,9 @@ class _Page:
         better = [entry for entry in self.entries if (row := known.get(entry.facts.identity)) and row.source != ISSUED]
         if news or better:
             track_many(tx, [*news, *better])
-        return len(news) + end(tx, [known[identity].id for identity in self.over if identity in known])
+        over = {known[identity].id: taken for identity, taken in self.over.items() if identity in known}
+        taken_back.tell(tx, over)
+        return len(news) + end(tx, list(over))
 
 
 def catch_up(lifecycle: Lifecycle, *, limit: int = 1000) -> int:
@@ -114,7 +119,8 @@ def _page(connection: Connection, rows: Sequence[Any], cursor: int, after: int) 
     kept = [signed[serial] for serial in new if serial in signed and signed[serial].requested_by not in UNTRACKED]
     entries = [_entry(row, identities) for row in kept]
     tracked = [entry for entry in entries if entry.facts.kind != AUTHORITY]
-    return _Page(cursor, after, len(rows), tracked, [identities[serial] for serial in over if serial in identities])
+    taken = {identities[serial]: _taken(signed[serial]) for serial in over if serial in identities}
+    return _Page(cursor, after, len(rows), tracked, taken)
 
 
 def _serials(rows: Iterable[Any], actions: Collection[str]) -> list[str]:
@@ -133,6 +139,10 @@ def _identity(row: Any) -> str:
     if row.signature is None:
         return f"abandoned:{row.serial}"
     return fingerprint_identity(assemble(row.tbs, algorithm_of(row.tbs), row.signature))
+
+
+def _taken(row: Any) -> Taken:
+    return Taken(row.reason, row.revoked_by) if row.revoked is not None else Taken(None, "")
 
 
 def _entry(row: Any, identities: Mapping[str, str]) -> Entry:

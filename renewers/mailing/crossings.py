@@ -111,8 +111,19 @@ def note_urged(tx: Transaction, lineage: Any, explanation: str | None) -> None:
 
 def note_compromise(tx: Transaction, about: str, owner_id: int | None, subject: str, message: str, hint: str) -> bool:
     """One owner's certificates are replaced since a key is not secret any more. False if that is known."""
+    return _note_affected(tx, f"{about}:owner:{owner_id or 0}", thresholds.COMPROMISE, owner_id, subject, message, hint)
+
+
+def note_taken_back(tx: Transaction, about: str, owner_id: int | None, subject: str, message: str, hint: str) -> bool:
+    """One owner's certificates were revoked, and nothing has taken their place. False if that is known."""
+    return _note_affected(tx, about, thresholds.REVOKED, owner_id, subject, message, hint)
+
+
+def _note_affected(
+    tx: Transaction, about: str, threshold: str, owner_id: int | None, subject: str, message: str, hint: str
+) -> bool:
     row = {
-        **_row(f"{about}:owner:{owner_id or 0}", thresholds.COMPROMISE, IMMEDIATE, clock.timestamp()),
+        **_row(about, threshold, IMMEDIATE, clock.timestamp()),
         **_whose(None, None, owner_id),
         **_words(subject, message, hint),
     }

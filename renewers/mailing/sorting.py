@@ -22,7 +22,7 @@ from renewers.models import Acknowledged, Alarm, Crossing, Owner, Tracked
 
 PAGE, PAGES = 500, 20
 """How many are looked at in one statement, and how many statements one run makes."""
-NEVER_SILENT = thresholds.ENDS | {thresholds.URGED, thresholds.COMPROMISE}
+NEVER_SILENT = thresholds.ENDS | {thresholds.URGED, thresholds.COMPROMISE, thresholds.REVOKED}
 """What is told though somebody takes care: it was not known when that was said."""
 _SERVED = ("expired-still-served", "replaced-still-served")
 """The alarms that stand for what was replaced and is in use all the same; `renewers/timing/judging` raises them."""

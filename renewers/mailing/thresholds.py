@@ -23,10 +23,10 @@ SHORT = 10 * DAY
 
 EXPIRED, DAY_AFTER, WEEK_AFTER = "expired", "expired+1d", "expired+7d"
 OLD_SERVED = "replaced-still-served"
-URGED, COMPROMISE = "urged", "compromise"
+URGED, COMPROMISE, REVOKED = "urged", "compromise", "revoked"
 ENDS = frozenset({EXPIRED, DAY_AFTER, WEEK_AFTER})
 """Thresholds at and after the end: they are told whatever somebody has acknowledged."""
-CRITICAL = frozenset({"critical", "1d", OLD_SERVED, URGED, COMPROMISE}) | ENDS
+CRITICAL = frozenset({"critical", "1d", OLD_SERVED, URGED, COMPROMISE, REVOKED}) | ENDS
 """Those that no pace holds up: a letter about one leaves at once, however lately the last one left."""
 
 

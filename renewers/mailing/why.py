@@ -61,6 +61,7 @@ def label(threshold: str) -> str:
         thresholds.OLD_SERVED: "its last days, if it is still served though it was replaced",
         thresholds.URGED: "its issuer wants it replaced",
         thresholds.COMPROMISE: "a compromise",
+        thresholds.REVOKED: "its revocation",
     }
     return words.get(threshold, threshold)
 
