@@ -96,6 +96,11 @@ VISITS: Mapping[str, Visits] = {
         Visit(f"/rotations/{filled.rotation}"),
         Visit("/rotations/99", status=404),
     ],
+    "/approvals": _at("/approvals"),
+    "/approvals/{number}": lambda filled: [
+        *(Visit(f"/approvals/{number}") for number in filled.approvals),
+        Visit("/approvals/99", status=404),
+    ],
     "/consumers": _at("/consumers"),
     "/consumers/{name:path}": lambda filled: [
         *(Visit(f"/consumers/{quote(name, safe='')}") for name in filled.consumers),

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager
-from dataclasses import dataclass, field
+from contextlib import AbstractContextManager, contextmanager, suppress
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from itertools import count
 from pathlib import Path
@@ -19,8 +19,10 @@ from unittest import mock
 from sqlalchemy import func, select
 from sqlmodel import col
 
-from ca import clock, revocation
-from ca.access import Role
+from ca import approval, clock, revocation
+from ca.access import Caller, Role
+from ca.errors import Forbidden
+from ca.installation import ApprovalPolicy
 from ca.keys import pkcs8
 from ca.keys.algorithms import KeyType, spki
 from ca.tokens import Grant, create_token
@@ -98,6 +100,8 @@ class Filled:
     consumers: list[str] = field(default_factory=list)
     letters: list[int] = field(default_factory=list)
     """One of each kind and state."""
+    approvals: list[int] = field(default_factory=list)
+    """Acts that take two persons: one that waits, one of a stranger's words, one granted, one refused."""
     month: str = ""
     rotation: int = 0
     links: dict[str, str] = field(default_factory=dict)
@@ -246,12 +250,29 @@ class Story:
         tallies.take(self.lifecycle)
         ahead.take(self.lifecycle)
         self._find()
+        self._ask()
         why = f"the successor is ordered {SCRIPT}"
         what, until = f"#{self.filled.tracked['soon']}", clock.timestamp() + 3 * DAY
         acknowledged.acknowledge(self.lifecycle, rig.ADMIN, what, until, why)
         self.installation.store.write(lambda tx: mailboxes.bounced(tx, LONG_ADDRESS, f"550 5.1.1 {SCRIPT}"))
         self._names()
         self._link()
+
+    def _ask(self) -> None:
+        """What changes CAs takes two persons here."""
+        two = replace(self.installation, approval=ApprovalPolicy(two_persons=True))
+        ada, more = Caller("token:ada", Role.ADMIN), {"permit": ["dns:internal.example", "ip:10.0.0.0/8"], "days": 365}
+        for act, subject, details in (
+            ("make a CA", "issuing", more | {"key": "P-256", "subject": f"CN={SCRIPT}"}),
+            ("make an admin's token", LONG, {"seconds": 7776000}),
+            ("move a CA to another state", "issuing-1", {"to": "retired", "is_now": "active"}),
+            ("take over a CA", RTL, {"certificate_sha256": "ab" * 32}),
+        ):
+            with suppress(Forbidden):
+                approval.must(two, ada, act, subject, **details)
+        self.filled.approvals = sorted(one.id for one in approval.listing(two, rig.ADMIN))
+        approval.decide(two, rig.ADMIN, self.filled.approvals[2], is_granted=True)
+        approval.decide(two, rig.ADMIN, self.filled.approvals[3], is_granted=False)
 
     def _names(self) -> None:
         """What else has a page of its own."""

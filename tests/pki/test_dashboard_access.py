@@ -83,6 +83,8 @@ class Full:
             "/authorities/{name}": "/authorities/issuing-1",
             "/rotations/{rotation}": f"/rotations/{self.filled.rotation}",
             "/consumers/{name}": f"/consumers/{self.filled.consumers[0]}",
+            "/approvals/{number}": f"/approvals/{self.filled.approvals[0]}",
+            "/approvals/{number}/{word}": f"/approvals/{self.filled.approvals[0]}/grant",
             "/letters/{letter}": f"/letters/{self.filled.letters[0]}",
             "/reports/monthly/{month}": f"/reports/monthly/{self.filled.month}",
             "/reports/monthly/{month}/{form}": f"/reports/monthly/{self.filled.month}/json",

@@ -25,7 +25,7 @@ from tests.pki.conftest import World, bearer
 
 PAGES = (
     *("/", "/calendar", "/inventory", "/owners", "/authorities", "/consumers", "/devices", "/work", "/alarms"),
-    *("/events", "/letters", "/ledger"),
+    *("/events", "/letters", "/ledger", "/approvals"),
 )
 ALIKE = 10
 """How many addresses of one kind the crawl goes to."""

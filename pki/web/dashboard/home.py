@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from starlette.requests import Request
 from starlette.responses import Response
 
-from ca import clock
+from ca import approval, clock
 from pki.web.context import product_of
 from pki.web.dashboard import page, routes
 from renewers.overview import needs
@@ -49,6 +49,7 @@ def home(request: Request) -> Response:
         titles=TITLES,
         fresh=list(_fresh(found, has_mailer=product.lifecycle.mailer is not None)),
         healthy=_healthy(found),
+        undecided=approval.undecided(product.installation),
         stages={} if found.tallies is None else found.tallies.body["stages"],
     )
 

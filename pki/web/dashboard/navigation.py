@@ -33,7 +33,10 @@ MENU = (
     ),
     Group(
         "Trust",
-        (Entry("Authorities", "/authorities"), Entry("Consumers", "/consumers"), Entry("Devices", "/devices")),
+        (
+            *(Entry("Authorities", "/authorities"), Entry("Approvals", "/approvals")),
+            *(Entry("Consumers", "/consumers"), Entry("Devices", "/devices")),
+        ),
     ),
     Group(
         "On record",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pki.web.dashboard import (
     actions,
+    approvals,
     assets,
     calendar,
     certificate,
@@ -24,5 +25,5 @@ from pki.web.dashboard import (
 ROUTERS = (
     *(assets.router, sign_in.router, oidc.router, home.router, report_monthly.router),
     *(calendar.router, inventory.router, certificate.router, owners.router, hierarchy.router),
-    *(actions.router, consumers.router, devices.router, work.router, letters.router, ledger.router),
+    *(actions.router, approvals.router, consumers.router, devices.router, work.router, letters.router, ledger.router),
 )

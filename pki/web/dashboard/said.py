@@ -19,6 +19,8 @@ SENTENCES: Mapping[str, str] = {
     "retired-already": "It was out of use already; nothing has changed.",
     "held": "It is on hold. The next revocation list names it, until it is released or revoked.",
     "released": "It is released: the next revocation list names it no more.",
+    "grant": "It is granted: whoever asked for it says it again, and it is done, once.",
+    "refuse": "It is refused. Whoever wants it asks anew.",
     "revoked": "It is revoked. The next revocation list names it.",
 }
 

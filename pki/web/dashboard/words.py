@@ -10,12 +10,18 @@ from ca import clock
 Tone = Literal["good", "info", "warn", "bad", "worst", "plain"]
 
 TONES: Mapping[str, Tone] = {
-    **dict.fromkeys(("fine", "valid", "active", "current", "done", "delivered", "seen", "answers", "sent"), "good"),
+    **dict.fromkeys(
+        ("fine", "valid", "active", "current", "done", "delivered", "seen", "answers", "sent", "granted"), "good"
+    ),
     **dict.fromkeys(("due", "prepared", "open", "waiting", "held", "info", "planned", "acknowledged"), "info"),
-    **dict.fromkeys(("late", "warning", "tainted", "behind", "paused", "aborted", "orphan", "expiring"), "warn"),
+    **dict.fromkeys(
+        ("late", "warning", "tainted", "behind", "paused", "aborted", "orphan", "expiring", "waits"), "warn"
+    ),
     **dict.fromkeys(("urgent", "failing", "error", "revoked", "distrusted", "never", "bounced", "refused"), "bad"),
     **dict.fromkeys(("critical", "expired", "stopped", "dead"), "worst"),
     **dict.fromkeys(("replaced", "ended", "retired", "abandoned", "overtaken", "collapsed", "told"), "plain"),
+    "granted": "good",
+    "waits": "warn",
 }
 """Stages, severities and states as the tables write them; what is not here is plain."""
 SIGNS: Mapping[Tone, str] = {"good": "✓", "info": "●", "warn": "▲", "bad": "■", "worst": "✖", "plain": "–"}
