@@ -119,6 +119,15 @@ def test_who_only_reads_decides_nothing(two: Two) -> None:
     assert buttons(two.other) == {"grant", "refuse"}
 
 
+def test_nothing_of_it_is_cut(two: Two) -> None:
+    """What is not seen would be granted, too: a long text may end with what matters."""
+    subject = "CN=Factory CA" + "".join(f",OU={chr(97 + number) * 60}" for number in range(9)) + ",O=Somebody Else"
+    problem(two.first.post(f"{API}/authorities", json={**WANTED, "subject": subject}), 403, "approval-needed")
+    page = two.other.get("/approvals/1").text
+    assert "O=Somebody Else</span>" in page
+    assert "…" not in page
+
+
 def test_it_is_decided_once(two: Two) -> None:
     """The second word comes too late, and the page says so; what is no word and no act is not found."""
     two.asked()
