@@ -28,7 +28,7 @@ from pki.demo.voice import Voice
 from pki.demo.world import DOMAIN, World
 
 LEGACY = f"legacy.{DOMAIN}"
-LEFT = timedelta(hours=60)
+LEFT = timedelta(hours=20)
 LINES = 14
 """So much of a letter is shown; all of it lies in its file."""
 PATIENCE = 60.0
@@ -72,9 +72,10 @@ class Letters:
         while True:
             for _ in self._client.lines("/letters/run", {}):
                 pass
-            rows = self._client.get("/letters", owner=OWNER, state="sent")["items"]
-            if rows:
-                return dict(rows[0])
+            for row in self._client.get("/letters", owner=OWNER, state="sent")["items"]:
+                told = self._client.get(f"/letters/{row['id']}")["crossings"]
+                if any(each["subject"] == LEGACY for each in told):  # and not of what was revoked before
+                    return dict(row)
             if time.monotonic() > end:
                 raise Unavailable("nobody was written to", hint=f"see {self._world.log}")
             time.sleep(PAUSE)
