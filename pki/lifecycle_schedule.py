@@ -29,6 +29,8 @@ from renewers.work import Claim
 
 log = logger(__name__)
 PAGE = 1000
+MOST_SAID = 20
+"""How many findings of an audit the log has; the alarm says how many there are."""
 MOST_PAGES = 20
 """How many pages one beat takes at most: others want the writer, too, and the next beat goes on."""
 
@@ -141,6 +143,14 @@ def publish_head(product: Product) -> None:
             heads.publish_due(product.lifecycle, policy)
 
 
+def audit_ledger(product: Product) -> None:
+    """Hold the whole store against its ledger, if it is time; one replica does it for all."""
+    report = product.audits.run_due()
+    for finding in () if report is None else report.findings[:MOST_SAID]:
+        hint = "certwright ledger verify names all; keep the database as it is"
+        log.error("ledger-unsound", finding=finding.message, position=finding.position, hint=hint)
+
+
 def check_issuers(product: Product) -> None:
     """Ask public CAs whether they answer, before a renewal needs them; one replica does it for all."""
     with leased(product.installation.store, "check-issuers", 300) as held:
@@ -187,5 +197,6 @@ LIFECYCLE_BEATS = (
     Beat("check-issuers", 600, check_issuers),
     Beat("report-month", 600, report_month, goes_by_date=True),
     Beat("publish-head", 30, publish_head),
+    Beat("audit-ledger", 600, audit_ledger, goes_by_date=True),
     Beat("prune-inventory", 3600, prune_inventory, goes_by_date=True),
 )

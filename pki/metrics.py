@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
+from pki.ledger_metrics import LedgerMetrics
 from pki.lifecycle_metrics import LifecycleMetrics
 
 STATUSES = (
@@ -86,11 +87,7 @@ class Metrics:
             buckets=(0.01, 0.1, 1, 10, 60),
             registry=registry,
         )
-        self.ledger_size = Gauge("certwright_ledger_size", "Entries that the newest head covers.", registry=registry)
-        self.ledger_waiting = Gauge("certwright_ledger_waiting", "Entries that no head covers yet.", registry=registry)
-        self.ledger_published_age_seconds = Gauge(
-            "certwright_ledger_published_age_seconds", "Time since a signed head was last told.", registry=registry
-        )
+        self.ledger = LedgerMetrics(registry)
         self.backup_age_seconds = Gauge(
             "certwright_backup_age_seconds",
             "Time since the newest backup was made; 0 where none are wanted, infinite where there is none yet.",

@@ -36,6 +36,7 @@ from pki.readiness import Readiness
 from pki.settings import DATABASE, FILE, Settings, database_url, load_settings
 from renewers import work
 from renewers.lifecycle import Lifecycle
+from renewers.telling.audits import LedgerAudits
 
 LEDGER_ORIGIN, LEDGER_KEY, LEDGER_VERIFIER = "ledger-origin", "ledger-key", "ledger-verifier"
 ABANDON_AFTER = 300
@@ -67,6 +68,8 @@ class Product(AbstractContextManager["Product"]):
         self.lifecycle = lifecycle
         self.metrics = metrics
         self.readiness = Readiness(installation, state)
+        every = int(settings.ledger.audit_every.total_seconds())
+        self.audits = LedgerAudits(lifecycle, every, lambda: self.readiness.is_draining)
         self.pulses = Pulses()
         self._lock = lock
 

@@ -123,10 +123,11 @@ class WarnSettings(_Table):
 
 
 class LedgerSettings(_Table):
-    """Where signed heads of the ledger are told, so that somebody else has one."""
+    """Where signed heads of the ledger are told, so that somebody else has one; how often all is held against it."""
 
     publish_to: str = ""
     publish_every: Duration = Field(default=timedelta(hours=1), ge=timedelta(minutes=1), le=timedelta(days=1))
+    audit_every: Duration = Field(default=timedelta(days=1), ge=timedelta(hours=1), le=timedelta(days=31))
 
 
 class LogSettings(_Table):

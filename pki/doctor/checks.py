@@ -22,6 +22,7 @@ from pki.doctor.permissions import permissions
 from pki.doctor.signers import signers
 from pki.doctor.vouching import vouching
 from pki.product import Product
+from renewers.telling import audits
 
 SMALLEST_DISK = 512 << 20
 OLDEST_POSTGRESQL = 130000
@@ -29,6 +30,8 @@ LARGEST_SKEW = 5
 DAY = 86400
 CHECKED_FOR = 3.0
 """Seconds for which lists are held against the tables."""
+LATE_AUDIT = 3
+"""How many times their distance audits may be late, as the alert rules have it."""
 STANDS = 900
 """Seconds after which work counts as standing still, as the alert rules have it."""
 AWAY = "start the database, or mend store.url; the server goes on by itself once it answers"
@@ -157,11 +160,22 @@ def backups(product: Product) -> Iterator[Finding]:
 
 
 def ledger(product: Product) -> Iterator[Finding]:
-    """Entries come under a signed head."""
+    """Entries come under a signed head, and the store says what they say."""
     waiting = product.installation.ledger.waiting()
     level = Level.OK if waiting < 1000 else Level.WARNING
     advice = None if level is Level.OK else "is certwright serve running? See its log for sequence-ledger"
     yield Finding("ledger", level, f"{waiting} entries wait for a signed head", advice)
+    last, every = audits.newest(product.installation.store), product.settings.ledger.audit_every.total_seconds()
+    if last is None:
+        yield Finding("ledger", Level.SKIPPED, "no daily audit was made yet; certwright ledger verify makes one now")
+    elif last.findings:
+        message = f"the store does not say what it says: {last.first}; {last.findings} findings in all"
+        yield Finding("ledger", Level.PROBLEM, message, "certwright ledger verify; keep the database as it is")
+    else:
+        age = clock.timestamp() - last.at
+        level = Level.OK if age < LATE_AUDIT * every else Level.WARNING
+        message = f"the store said what it says {int(age)} s ago, in {last.entries} entries"
+        yield Finding("ledger", level, message, None if level is Level.OK else "see the log for audit-ledger")
 
 
 def complete(product: Product) -> Iterator[Finding]:

@@ -68,7 +68,6 @@ from pki.web.identity import Identity
 from pki.web.limits import BodyLimit
 from pki.web.ocsp import Ocsp
 from pki.web.problems import on_any_error, on_http_error, on_our_error, on_validation_error
-from renewers.telling import heads
 
 API = "/api/v1"
 NOUNS = (
@@ -187,17 +186,13 @@ def measure(product: Product) -> None:
         if name in followed:  # that of a tainted CA runs out, and the CA signs itself
             found.ocsp_signer_seconds_left.labels(name).set(end - now)
     found.lifecycle.look_up(product.installation.store)
-    head = product.installation.ledger.head()
-    found.ledger_size.set(0 if head is None else head.size)
+    found.ledger.look_up(product.installation, product.settings.ledger.audit_every.total_seconds())
     found.backup_age_seconds.set(backup.age(product))
     found.approvals_waiting.set(approval.undecided(product.installation))
     found.ceremonies_waiting.set(due.carried(product.installation))
     found.ceremonies_due.set(len(due.lists(product.installation)))
     found.clock_wrong.set(product.installation.timekeeper.objection is not None)
     found.backup_every_seconds.set(product.settings.backup.every.total_seconds())
-    found.ledger_waiting.set(product.installation.ledger.waiting())
-    told = heads.published_at(product.installation.store)
-    found.ledger_published_age_seconds.set(float("inf") if told is None else now - told)
     found.commit_batches.set(product.installation.store.commits.batches)
     found.commit_units.set(product.installation.store.commits.units)
 

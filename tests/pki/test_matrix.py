@@ -957,10 +957,13 @@ def test_what_does_not_hold_opens_no_door(world: World, name: str) -> None:
 @pytest.mark.parametrize("name", HOLDS)
 def test_what_holds_opens_its_doors_alone(world: World, name: str) -> None:
     """A credential that holds gets what the table says, and 403 for everything else, which changes nothing."""
-    wrong = []
+    wrong, stand = [], None
     for label, door in DOORS.items():
-        answer, unchanged = knock(world, HOLDS[name](world), door)
+        stand = stand or HOLDS[name](world)
+        answer, unchanged = knock(world, stand, door)
         expected = door.status if name in door.passes else 403
+        if name in door.passes and not door.route.startswith("GET "):
+            stand = None  # it may have given away what it stood on
         if answer.status_code != expected or (expected >= 400 and not unchanged):
             wrong.append((label, expected, answer.status_code, answer.text[:200]))
         elif expected >= 400:

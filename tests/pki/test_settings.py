@@ -102,6 +102,7 @@ def test_every_setting_can_come_from_the_environment(monkeypatch: pytest.MonkeyP
         "backup.recipient": recipient_text(X25519PrivateKey.from_private_bytes(bytes(32)).public_key()),
         "ledger.publish_to": "/srv/heads",
         "ledger.publish_every": "6h",
+        "ledger.audit_every": "7d",
         "identity.certificates": [{"profile": "client", "name": "email:a@b.example", "role": "auditor"}],
         "identity.jwt": [
             {

@@ -1,0 +1,70 @@
+"""The daily audit in a product: its beat, the log, metrics and the doctor; who drains does not wait for it."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+import structlog
+from sqlalchemy import delete
+from sqlmodel import col
+
+from ca import clock, revocation
+from ca.models import Revocation
+from ca.x509.revocation_list import RevocationReason
+from pki.doctor import checks
+from pki.doctor.finding import Level
+from pki.lifecycle_schedule import audit_ledger
+from pki.product import Product
+from pki.web.app import measure
+from renewers.telling import audits
+from tests import rig
+from tests.ca.world import outside
+
+
+def told(product: Product) -> tuple[str, Level]:
+    """What the doctor says of the last audit."""
+    found = [one for one in checks.ledger(product) if "signed head" not in one.message]
+    return found[0].message, found[0].level
+
+
+def metrics(product: Product) -> dict[str, float]:
+    """What is measured of the ledger."""
+    measure(product)
+    lines = product.metrics.text().decode().splitlines()
+    found = (line.partition(" ") for line in lines if line.startswith("certwright_ledger_"))
+    return {name.removeprefix("certwright_ledger_"): float(value) for name, _, value in found}
+
+
+def test_what_was_changed_is_in_log_metrics_and_the_doctors_words(product: Product) -> None:
+    """By the beat, with what to do."""
+    serial = rig.issue(product.installation).serial
+    revocation.revoke(product.installation, rig.OPERATOR, serial, RevocationReason.SUPERSEDED)
+    audit_ledger(product)
+    assert told(product) == ("no daily audit was made yet; certwright ledger verify makes one now", Level.SKIPPED)
+    assert metrics(product)["audited_age_seconds"] == float("inf")
+    audit_ledger(product)
+    assert told(product)[1] is Level.OK
+    found = metrics(product)
+    assert (found["findings"], found["audit_every_seconds"]) == (0, 86400)
+    assert found["audited_age_seconds"] < 60
+    with clock.pinned(clock.now() + timedelta(days=4)):
+        assert told(product)[1] is Level.WARNING
+    with outside(product.installation.store) as connection:
+        connection.execute(delete(Revocation).where(col(Revocation.serial) == serial))
+    with clock.pinned(clock.now() + timedelta(days=1, hours=1)), structlog.testing.capture_logs() as logs:
+        audit_ledger(product)
+        message, level = told(product)
+    assert level is Level.PROBLEM
+    assert serial in message
+    said = [one for one in logs if one["event"] == "ledger-unsound"]
+    assert said
+    assert all(one["log_level"] == "error" and "certwright ledger verify" in one["hint"] for one in said)
+    assert metrics(product)["findings"] == len(said)
+
+
+def test_who_drains_does_not_wait_for_it(product: Product) -> None:
+    """It is the next process's."""
+    audit_ledger(product)
+    product.readiness.drain()
+    audit_ledger(product)
+    assert audits.newest(product.installation.store) is None
