@@ -21,6 +21,7 @@ from pki.catalog import KEY_STORES
 from pki.settings import KeySettings
 from tests.source import FLOORS, FUNCTION, ROOT, Module, calls, dependencies, functions, imports, modules, references
 
+pytestmark = pytest.mark.xdist_group("house")  # each process would read the whole source
 MODULE_LINES, FUNCTION_LINES = 300, 40
 
 LONGER = {

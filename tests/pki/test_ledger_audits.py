@@ -5,11 +5,12 @@ from __future__ import annotations
 from datetime import timedelta
 
 import structlog
-from sqlalchemy import delete
+from sqlalchemy import delete, update
 from sqlmodel import col
 
 from ca import clock, revocation
-from ca.models import Revocation
+from ca.access import Role
+from ca.models import Certificate, Revocation
 from ca.x509.revocation_list import RevocationReason
 from pki.doctor import checks
 from pki.doctor.finding import Level
@@ -19,6 +20,7 @@ from pki.web.app import measure
 from renewers.telling import audits
 from tests import rig
 from tests.ca.world import outside
+from tests.pki.conftest import World
 
 
 def told(product: Product) -> tuple[str, Level]:
@@ -60,6 +62,26 @@ def test_what_was_changed_is_in_log_metrics_and_the_doctors_words(product: Produ
     assert said
     assert all(one["log_level"] == "error" and "certwright ledger verify" in one["hint"] for one in said)
     assert metrics(product)["findings"] == len(said)
+
+
+def test_the_page_of_the_ledger_says_so(world: World) -> None:
+    """When it was last held against the store, and what was found, before all else."""
+    page = world.as_(world.token(Role.AUDITOR))
+    assert "not yet" in page.get("/ledger").text
+    world.installation.ledger.sequence()
+    audit_ledger(world.product)
+    audit_ledger(world.product)
+    shown = page.get("/ledger").text
+    assert "sound" in shown
+    assert "does not say" not in shown
+    with outside(world.installation.store) as connection:
+        connection.execute(update(Certificate).values(signature=b"another one"))
+    with clock.pinned(clock.now() + timedelta(days=2)):
+        audit_ledger(world.product)
+    shown = page.get("/ledger").text
+    assert "The store does not say what the ledger says" in shown
+    assert "is not the one that was issued" in shown
+    assert "unsound" in shown
 
 
 def test_who_drains_does_not_wait_for_it(product: Product) -> None:

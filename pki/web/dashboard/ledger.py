@@ -13,6 +13,7 @@ from pki.web.context import product_of
 from pki.web.dashboard import page, routes
 from pki.web.dashboard.hrefs import href
 from renewers.overview import recorded
+from renewers.telling import audits
 
 router = routes.pages()
 
@@ -26,12 +27,14 @@ def ledger(
     """The head, and what was written down last."""
     caller = page.signed_in(request)
     caller.must(Operation.READ_LEDGER)
-    found = recorded.show(product_of(request).installation, caller, subject=subject.strip() or None, cursor=cursor)
+    installation = product_of(request).installation
+    found = recorded.show(installation, caller, subject=subject.strip() or None, cursor=cursor)
     return page.page(
         request,
         "ledger.html",
         title="Ledger",
         found=found,
+        audited=audits.newest(installation.store),
         subject=subject.strip(),
         first=href("/ledger", subject=subject.strip()) if cursor is not None else None,
         following=None if found.next is None else href("/ledger", subject=subject.strip(), cursor=found.next),
