@@ -128,6 +128,21 @@ def test_it_is_not_made_anew_again_and_again(lists: Lists, monkeypatch: pytest.M
     assert one.mend(wrong(one))
 
 
+def test_what_was_found_of_a_list_goes_with_it(lists: Lists, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A CA that signs no lists any more leaves no trouble behind."""
+    installation, shards, _ = lists
+    put(installation, shards["complete"], b"garbage")
+    one = Rounds(installation)
+    assert wrong(one).wrong
+    assert one.troubles.keys() == {"issuing-1"}
+    issuing = installation.authorities.get("issuing-1").id
+    left = [place for place in completeness.places(installation) if place[0] != issuing]
+    monkeypatch.setattr(completeness, "places", lambda _: left)
+    assert one.step(60) == []
+    assert one.troubles == {}
+    assert one.counts.keys() == {"root-1"}
+
+
 def test_lists_of_an_offline_key_wait_for_people(lists: Lists) -> None:
     """Nothing here can sign them."""
     installation, shards, _ = lists

@@ -7,6 +7,8 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
+from sqlalchemy import update
+from sqlmodel import col
 
 from ca import clock, holding, revocation
 from ca.access import Caller, Role
@@ -105,6 +107,28 @@ def test_what_has_a_successor_is_no_loss(life: Lifecycle) -> None:
     revoke(life, new)
     assert {row.serial for row in rows(life.store, Revocation)} == {old, new, third}
     assert len(told(life)) == 1
+
+
+def test_one_that_nobody_counts_on_is_no_loss(life: Lifecycle) -> None:
+    """Of a lineage it is the current one that is in use, whoever vouches for what."""
+    old, _ = issue(life, "api.payments"), issue(life, "api.payments")
+    change = update(Tracked).where(col(Tracked.serial) == old).values(replaced_by=None)
+    life.store.write(lambda tx: tx.execute(change) and None)
+    revoke(life, old, reason=RevocationReason.UNSPECIFIED)
+    assert told(life) == {}
+
+
+def test_each_is_told_once_in_whatever_company_it_comes_again(life: Lifecycle) -> None:
+    """The ledger is read again when entries have their places; and a second letter does not wait for the first."""
+    first, second = issue(life, "a.payments"), issue(life, "b.payments")
+    revoke(life, second, reason=RevocationReason.UNSPECIFIED)
+    assert len(write_letters(life, clock.now()).taken) == 1
+    revocation.revoke(life.installation, rig.OPERATOR, first, RevocationReason.UNSPECIFIED)
+    life.installation.ledger.sequence()
+    issued.catch_up(life)
+    said = [row.subject for row in rows(life.store, Crossing, threshold="revoked")]
+    assert said == ["b.payments.example.internal", "a.payments.example.internal"]
+    assert len(write_letters(life, clock.now() + timedelta(minutes=1)).taken) == 1
 
 
 def test_a_hold_has_an_alarm_of_its_own(life: Lifecycle) -> None:

@@ -124,12 +124,45 @@ def test_a_tail_that_was_cut_is_found_by_who_has_seen_it(life: Lifecycle) -> Non
     report = one.run_due()
     assert report is not None
     assert not report.is_sound
+    with later(1.1):
+        again = one.run_due()
+        assert again is not None
+        assert not again.is_sound, "what it has seen it goes on knowing"
     stranger = LedgerAudits(life, 1, lambda: False)  # who has started since knows of nothing
     assert stranger.run_due() is None
-    with later(1):
+    with later(1.2):
         found = stranger.run_due()
         assert found is not None
         assert found.is_sound
+
+
+def test_what_an_audit_has_seen_is_kept_for_the_next(life: Lifecycle) -> None:
+    """Also what came after the start, and what had no place when the audit began."""
+    one, end = begun(life), life.installation.ledger.head()
+    assert end is not None
+    serial = rig.issue(life.installation).serial
+    assert one.run_due() is not None
+    with outside(life.store) as connection:
+        connection.execute(delete(Certificate).where(col(Certificate.serial) == serial))
+        connection.execute(delete(LedgerEntry).where(col(LedgerEntry.position) >= end.size))
+        connection.execute(delete(LedgerHead).where(col(LedgerHead.size) > end.size))
+    with later(25):
+        report = one.run_due()
+    assert report is not None
+    assert not report.is_sound
+
+
+def test_who_was_second_at_the_lease_looks_again(life: Lifecycle, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Another replica has just finished it."""
+    one, other = begun(life), begun(life)
+
+    def late(store: Store, name: str, seconds: int) -> Any:
+        monkeypatch.setattr(audits, "leased", leased)
+        assert other.run_due() is not None
+        return leased(store, name, seconds)
+
+    monkeypatch.setattr(audits, "leased", late)
+    assert one.run_due() is None
 
 
 def test_one_replica_is_at_it(life: Lifecycle) -> None:
