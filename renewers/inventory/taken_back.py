@@ -76,11 +76,14 @@ def _is_missed(one: Taken) -> bool:
 
 def _say(tx: Transaction, owner_id: int | None, loss: _Loss) -> None:
     names = [one_line(row.shown_as, 120) or row.identity[:23] for row in loss.rows[:NAMED]]
-    named = ", ".join(names) + (" ..." if len(loss.rows) > len(names) else "")
-    what, refused = f"{len(loss.rows)} certificates of {loss.owner}", "whoever checks refuses them, and nothing has"
-    if len(loss.rows) == 1:
-        what, refused, named = names[0], "whoever checks refuses it, and nothing has", ""
-    message = f"{what} {'was' if not named else 'were'} revoked ({', '.join(sorted(loss.reasons))})"
-    message += f": {named}; {refused} taken their place" if named else f": {refused} taken its place"
+    why, count = ", ".join(sorted(loss.reasons)), len(loss.rows)
+    if count == 1:
+        what = names[0]
+        message = f"{what} was revoked ({why}): whoever checks refuses it, and nothing has taken its place"
+    else:
+        what, named = f"{count} certificates of {loss.owner}", ", ".join(names) + (" ..." if count > NAMED else "")
+        message = (
+            f"{what} were revoked ({why}): {named}; whoever checks refuses them, and nothing has taken their place"
+        )
     hint = "Have another one issued, with a new key; where it is renewed here: certwright renew now LINEAGE"
     crossings.note_taken_back(tx, f"revoked:{loss.rows[0].id}", owner_id, what, message, hint)
