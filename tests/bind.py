@@ -133,8 +133,8 @@ def bind(
     """Run `named` with these zones; with `primary`, as their secondary, which asks it every `refresh` seconds."""
     program = peer.require("named")
     home.mkdir(exist_ok=True)
-    port, secret = port or free_port(address), secret or make_secret()
-    own_port = port if address == "127.0.0.1" else free_port()
+    port, secret = port or peer.free_port(address), secret or make_secret()
+    own_port = port if address == "127.0.0.1" else peer.free_port()
     every = {KEY_NAME: (ALGORITHM, secret), **(keys or {})}
     config, log = home / "named.conf", home / "named.log"
     parts = [HEAD.format(home=home, port=own_port, refresh=refresh, recursion="yes" if is_resolver else "no")]
@@ -152,20 +152,6 @@ def bind(
         if own_port != port:
             stack.enter_context(_relayed(address, port, own_port))
         yield Bind(address, port, KEY_NAME, secret, ALGORITHM, process, log, own_port, keys or {})
-
-
-def free_port(address: str = "127.0.0.1") -> int:
-    """A port that is free for UDP and TCP at an address of this machine."""
-    for _ in range(50):
-        with socket.socket() as tcp, socket.socket(type=socket.SOCK_DGRAM) as udp:
-            tcp.bind((address, 0))
-            number = int(tcp.getsockname()[1])
-            try:
-                udp.bind((address, number))
-            except OSError:
-                continue
-            return number
-    raise RuntimeError("there is no free port")
 
 
 def stopped(bind: Bind) -> None:

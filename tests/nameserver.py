@@ -17,7 +17,7 @@ import dns.rcode
 import dns.rrset
 import dns.tsig
 
-from tests.bind import free_port
+from tests.peer import free_port
 
 Reply = dns.message.Message | bytes | None
 

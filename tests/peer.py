@@ -5,17 +5,23 @@ A missing one skips its test with the reason; where CERTWRIGHT_REQUIRE_PEERS is 
 
 from __future__ import annotations
 
+import itertools
 import os
+import secrets
 import shutil
 import socket
 import subprocess
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
 
+FIRST_PORT, STRETCHES, STRETCH = 10_100, 16, 1400  # Chromium refuses 10,080
+"""So many workers have ports of their own, and so many each."""
+_TURN = itertools.count(secrets.randbelow(STRETCH))
+"""Begins anywhere, so that two runs on one machine rarely meet."""
 SEARCH = os.pathsep.join([os.environ.get("PATH", ""), "/usr/sbin", "/usr/lib/postgresql/15/bin"])
 
 
@@ -39,11 +45,21 @@ def run(*argv: str | Path, stdin: bytes | None = None, timeout: float = 300) -> 
     return subprocess.run([str(a) for a in argv], input=stdin, capture_output=True, timeout=timeout)
 
 
-def free_port() -> int:
-    """A TCP port on loopback that nobody listens on."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+def free_port(address: str = "127.0.0.1") -> int:
+    """A port of an address of this machine that is free for TCP and UDP, and that nobody is given by chance.
+
+    It is named now and listened on later. The kernel's own choices, for whoever connects or listens without naming a
+    port, begin at 32,768 (Linux); each worker of pytest has a stretch of its own beneath.
+    """
+    worker = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
+    for _ in range(STRETCH):
+        number = FIRST_PORT + worker % STRETCHES * STRETCH + next(_TURN) % STRETCH
+        with socket.socket() as tcp, socket.socket(type=socket.SOCK_DGRAM) as udp, suppress(OSError):
+            tcp.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            tcp.bind((address, number))
+            udp.bind((address, number))
+            return number
+    raise RuntimeError("there is no free port")
 
 
 @contextmanager

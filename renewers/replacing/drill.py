@@ -31,7 +31,7 @@ from renewers.replacing import listing, plans, replacement, sandbox, selection, 
 from renewers.replacing.plans import MOST_PER_MINUTE, ReplacementPlan
 from renewers.replacing.sandbox import Model, Sandbox
 from renewers.replacing.selection import Resolved, Selection
-from renewers.replacing.underway import OPEN, Progress
+from renewers.replacing.underway import KIND, OPEN, Progress
 
 Say = Callable[[int, int], None]
 MOST = 20_000
@@ -41,6 +41,9 @@ STALLED = 20.0
 """Seconds without any progress after which a drill ends with what is left."""
 RESTING = 3.0
 """Seconds after which it is looked whether anything can still move at all."""
+TURNS = 3
+"""Turns of the replacement with nothing renewed or delivered meanwhile, after which nothing can: what was delivered is
+replaced in one and verified in the next, and the first may have begun before. Seconds say nothing on a busy machine."""
 LOOK_EVERY = 0.5
 
 
@@ -211,10 +214,10 @@ def _in_sandbox(box: Lifecycle, resolved: Resolved) -> Selection:
 def _until(box: Sandbox, number: int, done: Callable[[], int], say: Callable[[int], None]) -> None:
     """Run until so many are done, or nothing moves any more."""
     looked = moved = clock.monotonic()
-    count = 0
+    count = turns = 0
 
     def is_over() -> bool:
-        nonlocal looked, moved, count
+        nonlocal looked, moved, count, turns
         now = clock.monotonic()
         if now - looked < LOOK_EVERY:
             return False
@@ -224,7 +227,11 @@ def _until(box: Sandbox, number: int, done: Callable[[], int], say: Callable[[in
             say(count)
         if count >= number or now - moved > STALLED:
             return True
-        return now - moved > RESTING and not _moves(box)
+        taken = _turns(box)
+        if now - moved <= RESTING or _moves(box):
+            turns = taken or 0
+            return False
+        return taken is None or taken - turns >= TURNS
 
     box.run(is_over)
 
@@ -236,3 +243,10 @@ def _moves(box: Sandbox) -> bool:
     query = select(col(Work.id)).where(col(Work.kind).in_(("renew", "deliver")), at_it).limit(1)
     with box.lifecycle.store.read() as connection:
         return connection.execute(query).first() is not None
+
+
+def _turns(box: Sandbox) -> int | None:
+    """How many turns the replacement has taken; None before it has begun."""
+    query = select(col(Work.fence)).where(col(Work.kind) == KIND)
+    with box.lifecycle.store.read() as connection:
+        return connection.execute(query).scalar()

@@ -80,6 +80,15 @@ def test_a_ca_beneath_somebody_elses_root_is_no_hindrance(world: Replacing) -> N
     assert found.progress.verified == 1
 
 
+def test_a_slow_machine_does_not_end_a_drill(world: Replacing, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is delivered waits for a turn of the replacement, however long that takes to come."""
+    monkeypatch.setattr(drill, "RESTING", 0.0)
+    monkeypatch.setattr(drill, "LOOK_EVERY", 0.0)
+    plan = ReplacementPlan(Selection(authorities=("issuing",)), WHY)
+    found = drill.drill(world.lifecycle, rig.OPERATOR, plan, lambda _done, _of: None, count=1)
+    assert (found.progress.verified, found.left) == (1, [])
+
+
 def test_more_than_there_are_are_made_after_them(world: Replacing) -> None:
     """With names of their own, which the profiles allow."""
     plan = ReplacementPlan(Selection(lineages=("drill-0000001",)), WHY)
