@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import shutil
 import tempfile
@@ -21,6 +22,8 @@ __all__ = ["fresh_database"]
 IN_MEMORY = Path("/dev/shm")
 ROOM = 4 << 30
 """Bytes that have to be free there; a whole run takes less than a quarter of it."""
+RARELY = (20_000, 20, 20)
+"""Objects until garbage is looked for: the usual 700 took a third of the time that collecting the tests takes."""
 
 
 settings.register_profile("certwright", deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -33,9 +36,15 @@ def pytest_configure() -> None:
     Tests wait for a hundred thousand syncs, and none of them pulls the plug: what reaches a disk, and when, is seen by
     the calls that the kernel gets (`tests/crash/test_trace.py`).
     """
+    gc.set_threshold(*RARELY)
     if "TMPDIR" not in os.environ and os.access(IN_MEMORY, os.W_OK) and shutil.disk_usage(IN_MEMORY).free > ROOM:
         os.environ["TMPDIR"] = str(IN_MEMORY)
         tempfile.tempdir = None  # whoever has asked already asks again
+
+
+def pytest_collection_finish() -> None:
+    """What was collected stays to the end: each look for garbage would go through all of it again."""
+    gc.freeze()
 
 
 @pytest.hookimpl(wrapper=True)
