@@ -10,6 +10,7 @@ from sqlalchemy.engine import make_url
 from sqlalchemy.exc import SQLAlchemyError
 from sqlmodel import col
 
+from ca.ledger.witness import HEAD_FILE, read
 from ca.models import Certificate, DeltaList, LedgerHead, Revocation, RevocationList
 from ca.store.many import table_of
 from pki.settings import database_url, load_settings
@@ -23,17 +24,19 @@ class Known:
     certificates: int | None = None
     revocations: int | None = None
     list_number: int = 0
+    checkpoint: str | None = None
+    """The newest head that it had seen, which its state directory keeps: it tells although the database does not."""
 
 
 def known_of(state: Path) -> Known:
-    """What the installation that is there can still tell; nothing if its database does not open."""
-    settings = load_settings(state)
+    """What the installation that is there can still tell; the newest head alone if its database does not open."""
+    settings, known = load_settings(state), Known(checkpoint=read(state / HEAD_FILE))
     url = make_url(database_url(state, settings))
     if url.get_backend_name() == "postgresql":
         url = url.set(drivername="postgresql+psycopg")
     elif not Path(str(url.database)).exists():
-        return Known()
-    engine, known = create_engine(url), Known()
+        return known
+    engine = create_engine(url)
     try:
         with engine.connect() as connection:
             there = set(inspect(connection).get_table_names())

@@ -197,6 +197,6 @@ LIFECYCLE_BEATS = (
     Beat("check-issuers", 600, check_issuers),
     Beat("report-month", 600, report_month, goes_by_date=True),
     Beat("publish-head", 30, publish_head),
-    Beat("audit-ledger", 600, audit_ledger, goes_by_date=True),
+    Beat("audit-ledger", 60, audit_ledger, goes_by_date=True),
     Beat("prune-inventory", 3600, prune_inventory, goes_by_date=True),
 )

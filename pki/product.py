@@ -20,6 +20,7 @@ from ca.errors import KeyUnavailable, Misconfigured
 from ca.installation import ApprovalPolicy, Installation
 from ca.keys import KeyStore
 from ca.ledger.log import Ledger
+from ca.ledger.witness import HEAD_FILE, Witness
 from ca.ocsp.responder import OcspPolicy, Responder
 from ca.profiles.collection import Profiles
 from ca.rounds import Rounds
@@ -69,7 +70,8 @@ class Product(AbstractContextManager["Product"]):
         self.metrics = metrics
         self.readiness = Readiness(installation, state)
         every = int(settings.ledger.audit_every.total_seconds())
-        self.audits = LedgerAudits(lifecycle, every, lambda: self.readiness.is_draining)
+        witness = Witness(installation.store, installation.ledger, state / HEAD_FILE)
+        self.audits = LedgerAudits(lifecycle, every, lambda: self.readiness.is_draining, witness)
         self.pulses = Pulses()
         self._lock = lock
 

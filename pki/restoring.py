@@ -12,7 +12,7 @@ import os
 import re
 import secrets
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
@@ -27,8 +27,9 @@ from ca.backup.reading import Found, read
 from ca.backup.sealing import bad
 from ca.errors import Conflict, Defect, Misconfigured
 from ca.keys.passphrase import read_passphrase_file
-from ca.ledger.checkpoint import Head, open_head
+from ca.ledger.checkpoint import Head, Verifier, open_head
 from ca.ledger.reconcile import audit
+from ca.ledger.witness import HEAD_FILE, continues, opened
 from ca.store import Store, open_store
 from ca.store.engine import ProcessLock
 from pki.bygone import Known, known_of
@@ -40,7 +41,7 @@ PASSPHRASE = KeySettings().passphrase_file
 _URL = re.compile(r"(?ms)(^\[store\]\n(?:(?!^\[).)*?^url = )[^\n]*")
 Progress = Callable[[str, int, int], None]
 """Called with what is being done, how much of it is done, and of how much."""
-_OURS = (FILE, "keys", "profiles", "lock", "certwright.sock", DATABASE)
+_OURS = (FILE, "keys", "profiles", "lock", "certwright.sock", DATABASE, HEAD_FILE)
 
 
 @dataclass(slots=True)
@@ -116,15 +117,16 @@ def _prove(
     found = _fill(path, key, sandbox, url, progress)
     if found.head is None or found.verifier is None:
         raise bad("the backup has no signed head of its ledger")
-    published = None if head is None else open_head(head, found.verifier)
-    lost = max(0, max(known.size, 0 if published is None else published.size) - found.head.size)
+    published = _published(found.verifier, known, head)
+    lost = max(0, max(known.size, *(one.size for one in published), 0) - found.head.size)
     if lost and not accept_fork:
-        raise _forks(lost)
+        raise _forks(f"{lost} ledger entries were published after this backup")
     _name_database(sandbox, url)
     store = open_store(url)  # brings an older backup's tables up to date
     try:
-        _must_be_sound(store, found, published, progress)
-        details = {"backup": path.name, "head": found.head.size, "lost_entries": lost, "is_fork": lost > 0}
+        _must_be_sound(store, found, progress)
+        is_fork = lost > 0 or _is_other(store, published, found.head, accept_fork)
+        details = {"backup": path.name, "head": found.head.size, "lost_entries": lost, "is_fork": is_fork}
         number = go_forward(store.writing_engine, known.list_number, details, by)
     finally:
         store.close()
@@ -138,26 +140,40 @@ def _prove(
         lost_revocations=_lost(known.revocations, found.tables.get("revocation", 0)),
         list_numbers_after=number,
         intents_given_up=_open_once(sandbox),
-        is_fork=lost > 0,
+        is_fork=is_fork,
         files=sorted(found.files),
     )
 
 
-def _forks(lost: int) -> Conflict:
+def _published(verifier: Verifier, known: Known, head: str | None) -> Sequence[Head]:
+    """Heads of this ledger that somebody has seen: who restores says one, the state directory keeps another."""
+    published = [] if head is None else [open_head(head, verifier)]
+    seen = None if known.checkpoint is None else opened(known.checkpoint, verifier)
+    return published if seen is None else [*published, seen.head]
+
+
+def _is_other(store: Store, published: Sequence[Head], head: Head, accept_fork: bool) -> bool:
+    """Whether the ledger up to `head` is another one than that of a head that was seen. `Conflict` unless accepted."""
+    is_other = not all(continues(store, one, head) for one in published)
+    if is_other and not accept_fork:
+        raise _forks("this backup is of a ledger that does not continue the head that was kept")
+    return is_other
+
+
+def _forks(why: str) -> Conflict:
     return Conflict(
-        f"{lost} ledger entries were published after this backup: monitors will see a fork",
+        f"{why}: monitors will see a fork",
         code="ledger-fork",
         hint="restore a newer backup, or say --accept-fork and tell whoever follows the ledger",
     )
 
 
-def _must_be_sound(store: Store, found: Found, published: Head | None, progress: Progress | None) -> None:
-    """The ledger says what the tables say, is as long as the backup claims, and holds what was published of it."""
+def _must_be_sound(store: Store, found: Found, progress: Progress | None) -> None:
+    """The ledger says what the tables say, and is as long as the backup claims."""
     assert found.head is not None
     assert found.verifier is not None
-    is_older = published is not None and published.size <= found.head.size
     told = None if progress is None else lambda done, of: progress("proving its ledger", done, of)
-    report = audit(store, found.verifier, kept=published if is_older else found.head, progress=told)
+    report = audit(store, found.verifier, kept=found.head, progress=told)
     if not report.is_sound:
         raise Defect(f"the restored ledger is not sound: {report.first.message if report.first else ''}")
     if report.entries != found.head.size:

@@ -56,7 +56,7 @@ def verify(
     if json:
         print_json(report)
     elif report["is_sound"]:
-        against = "a head kept elsewhere" if head is not None else "its own signed heads"
+        against = "a head kept elsewhere" if head is not None else "its own signed heads and the newest that was seen"
         entries, certificates = counted(report["entries"], "entry"), counted(report["certificates"], "certificate")
         say(f"sound: {entries} and {certificates}, held against {against}")
     else:

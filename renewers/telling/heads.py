@@ -3,7 +3,8 @@
 Whoever keeps one head can tell later whether the ledger still contains what it contained then (`ca/ledger/checkpoint`);
 a head that only lies beside the ledger proves nothing against who rewrites both. `checkpoint` in the directory is the
 newest, and each day keeps its last one under its date. A directory that cannot be written to is an alarm, and what is
-missed there is made up by the next head. Nothing here makes or signs a head.
+missed there is made up by the next head. A head that lies there and is not continued by the ledger is never replaced:
+it may be the only thing left that shows what was there. Nothing here makes or signs a head.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from sqlalchemy.dialects.postgresql import insert  # its ON CONFLICT is SQLite's
 from sqlmodel import col
 
 from ca import clock, files
+from ca.ledger.witness import continues, opened, read
 from ca.models import LedgerHead
 from ca.store import Store, Transaction
 from renewers.lifecycle import Lifecycle
@@ -44,13 +46,11 @@ def publish_due(lifecycle: Lifecycle, policy: HeadPolicy) -> bool:
     head = lifecycle.installation.ledger.head()
     if head is None or not _is_due(lifecycle.store, head.size, policy.every):
         return False
-    try:
-        if policy.directory is not None:
-            _write(policy.directory, head.checkpoint)
-    except OSError as error:
-        reason = error.strerror or type(error).__name__
-        lifecycle.store.write(lambda tx: _say_failed(tx, policy.directory, reason))
-        return False
+    if policy.directory is not None:
+        trouble = _published(lifecycle, policy.directory, head)
+        if trouble is not None:
+            lifecycle.store.write(lambda tx: alarms.raise_alarm(tx, trouble))
+            return False
     lifecycle.store.write(lambda tx: _say(tx, head))
     return True
 
@@ -71,6 +71,25 @@ def _is_due(store: Store, size: int, every: int) -> bool:
     return not 0 <= age < DAILY or (has_grown and age >= every)  # a clock that was set back keeps nobody waiting
 
 
+def _published(lifecycle: Lifecycle, directory: Path, head: LedgerHead) -> Trouble | None:
+    """Write it into the directory; what kept it from that, if anything did."""
+    verifier = lifecycle.installation.ledger.verifier
+    text, newest = read(directory / NEWEST), opened(head.checkpoint, verifier)
+    there = None if text is None else opened(text, verifier)
+    if there is not None and (newest is None or not continues(lifecycle.store, there.head, newest.head)):
+        message = f"the ledger does not continue the head of {there.head.size} entries that lies in {directory}"
+        hint = "certwright ledger verify --head says what is missing; move the file away if it went back on purpose"
+        return Trouble(ALARM, ABOUT, "critical", message, hint)
+    try:
+        _write(directory, head.checkpoint)
+    except OSError as error:
+        reason = error.strerror or type(error).__name__
+        message = f"no head of the ledger can be written into {directory}: {reason}"
+        hint = "make it a directory that this program may write to; see ledger.publish_to in the settings"
+        return Trouble(ALARM, ABOUT, "error", message, hint)
+    return None
+
+
 def _write(directory: Path, checkpoint: str) -> None:
     """The day's first, the newest last: whoever reads the newest finds it among those that are kept, too."""
     content = checkpoint.encode()
@@ -84,9 +103,3 @@ def _say(tx: Transaction, head: LedgerHead) -> None:
     message = f"the ledger has {head.size} entries; keep this head"
     events.record(tx, PUBLISHED, ABOUT, message, size=head.size, root=head.root.hex(), checkpoint=head.checkpoint)
     alarms.clear_alarm(tx, ALARM, ABOUT)
-
-
-def _say_failed(tx: Transaction, directory: Path | None, reason: str) -> None:
-    message = f"no head of the ledger can be written into {directory}: {reason}"
-    hint = "make it a directory that this program may write to; see ledger.publish_to in the settings"
-    alarms.raise_alarm(tx, Trouble(ALARM, ABOUT, "error", message, hint))

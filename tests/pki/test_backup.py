@@ -15,7 +15,9 @@ from ca import facts
 from ca.backup import packing, sealing
 from ca.backup.reading import Taker, read
 from ca.errors import BadRequest, CertwrightError, Conflict, Misconfigured
+from ca.ledger import log
 from ca.ledger.reconcile import audit
+from ca.ledger.witness import HEAD_FILE
 from ca.models import RevocationList, SignInLink
 from ca.secret import Secret
 from pki import backup, restoring
@@ -193,6 +195,56 @@ def test_a_newer_ledger_is_not_forked_unasked(stand: Stand, tmp_path: Path) -> N
             unspent = connection.execute(select(SignInLink).where(col(SignInLink.used_at).is_(None))).all()
         assert min(numbers) > done.list_numbers_after
         assert not unspent
+
+
+def seen(state: Path) -> str:
+    """Let an installation note its newest head beside its keys, as the schedule does; the head."""
+    with Product.open(state) as product:
+        product.settle()
+        product.audits.run_due()
+    return (state / HEAD_FILE).read_text()
+
+
+def test_a_database_that_is_gone_does_not_hide_a_fork(stand: Stand, tmp_path: Path) -> None:
+    """The state directory still holds the newest head; after a fork that was accepted, it is none any more."""
+    state = tmp_path / "state"
+    shutil.copytree(stand.state, state, ignore=shutil.ignore_patterns("*.sock"))
+    newest = seen(state)
+    for file in state.glob("certwright.db*"):
+        file.unlink()
+    with pytest.raises(Conflict, match="1 ledger entries were published after this backup") as refused:
+        restoring.restore(stand.file, stand.key, state)
+    assert refused.value.code == "ledger-fork"
+    done = restoring.restore(stand.file, stand.key, state, accept_fork=True)
+    assert (done.is_fork, done.lost_entries) == (True, 1)
+    assert done.kept_aside is not None
+    assert (Path(done.kept_aside) / HEAD_FILE).read_text() == newest
+    assert seen(state) != newest
+    with Product.open(state) as product:
+        assert product.audits.run_due() is None
+        report = product.audits.run_due()
+        assert report is not None
+        assert report.is_sound
+
+
+def test_a_backup_of_another_history_is_a_fork(stand: Stand, tmp_path: Path) -> None:
+    """As long as what was seen, and not its continuation: what was cut off before the backup is noticed, too."""
+    one, other = tmp_path / "one", tmp_path / "other"
+    for state in (one, other):
+        shutil.copytree(stand.state, state, ignore=shutil.ignore_patterns("*.sock"))
+        with Product.open(state) as product:
+            ledger = product.installation.ledger
+            product.installation.store.write(
+                lambda tx, name=state.name: log.append(tx, "something-done", name, "test") and None
+            )
+            ledger.sequence()
+    seen(one)
+    with Product.open(other) as product:
+        made, _ = backup.create(product, "local:test")
+    with pytest.raises(Conflict, match="does not continue") as refused:
+        restoring.restore(made.path, stand.key, one)
+    assert refused.value.code == "ledger-fork"
+    assert restoring.restore(made.path, stand.key, one, accept_fork=True).is_fork
 
 
 def test_a_restore_that_fails_leaves_nothing(stand: Stand, tmp_path: Path) -> None:

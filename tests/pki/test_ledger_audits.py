@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from datetime import timedelta
 
 import structlog
@@ -10,7 +11,7 @@ from sqlmodel import col
 
 from ca import clock, revocation
 from ca.access import Role
-from ca.models import Certificate, Revocation
+from ca.models import Certificate, LedgerEntry, LedgerHead, Revocation
 from ca.x509.revocation_list import RevocationReason
 from pki.doctor import checks
 from pki.doctor.finding import Level
@@ -20,7 +21,7 @@ from pki.web.app import measure
 from renewers.telling import audits
 from tests import rig
 from tests.ca.world import outside
-from tests.pki.conftest import World
+from tests.pki.conftest import API, World
 
 
 def told(product: Product) -> tuple[str, Level]:
@@ -82,6 +83,27 @@ def test_the_page_of_the_ledger_says_so(world: World) -> None:
     assert "The store does not say what the ledger says" in shown
     assert "is not the one that was issued" in shown
     assert "unsound" in shown
+
+
+def test_a_cut_tail_is_named_to_who_asks(world: World) -> None:
+    """Nothing in the database tells of it, and a head from before the cut does not either: what was seen here does."""
+    made = world.installation
+    made.ledger.sequence()
+    before = made.ledger.head()
+    assert before is not None
+    serial = rig.issue(made).serial
+    audit_ledger(world.product)
+    with outside(made.store) as attacker:
+        attacker.execute(delete(Certificate).where(col(Certificate.serial) == serial))
+        attacker.execute(delete(LedgerEntry).where(col(LedgerEntry.position) >= before.size))
+        attacker.execute(delete(LedgerHead).where(col(LedgerHead.size) > before.size))
+    auditor = world.as_(world.token(Role.AUDITOR))
+    for body in ({}, {"checkpoint": before.checkpoint}):
+        answer = auditor.post(f"{API}/ledger/verify", json=body).raise_for_status()
+        report = json.loads(answer.text.splitlines()[-1])
+        assert not report["is_sound"]
+        (finding,) = report["findings"]
+        assert finding["kind"] in {"lost", "changed"}  # what was entered since fills the gap, and has another hash
 
 
 def test_who_drains_does_not_wait_for_it(product: Product) -> None:

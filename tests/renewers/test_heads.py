@@ -6,13 +6,18 @@ import json
 from datetime import datetime, timedelta
 from pathlib import Path
 
+from sqlalchemy import delete
+from sqlmodel import col
+
 from ca import clock
 from ca.ledger import log
 from ca.ledger.checkpoint import open_head
+from ca.models import LedgerEntry, LedgerHead
 from ca.store import Store
 from renewers.models import Event
 from renewers.telling import heads
 from renewers.telling.heads import HeadPolicy
+from tests.ca.world import outside
 from tests.renewers.world import NOON, World, world
 
 HOUR = timedelta(hours=1)
@@ -91,6 +96,36 @@ def test_a_directory_that_cannot_be_written_to_is_an_alarm(any_store: Store, tmp
         assert tell(made, missing, NOON + 2 * HOUR)
         assert made.alarms() == {}
         assert heads.published_at(any_store) == int((NOON + 2 * HOUR).timestamp())
+
+
+def test_a_head_that_the_ledger_does_not_continue_stays_where_it_is(any_store: Store, tmp_path: Path) -> None:
+    """It may be all that shows what was cut off. Who decided that the ledger goes back moves it away."""
+    places = tmp_path / "heads"
+    places.mkdir()
+    with world(any_store) as made:
+        size = grow(made)
+        grow(made)
+        assert tell(made, places, NOON)
+        there = (places / heads.NEWEST).read_bytes()
+        with outside(any_store) as attacker:
+            attacker.execute(delete(LedgerEntry).where(col(LedgerEntry.position) >= size))
+            attacker.execute(delete(LedgerHead).where(col(LedgerHead.size) > size))
+        for hours in (1, 25):
+            assert not tell(made, places, NOON + hours * HOUR)
+            grow(made)
+        assert made.alarms() == {heads.ALARM: "critical"}
+        assert {path.read_bytes() for path in places.iterdir()} == {there}
+        (places / heads.NEWEST).unlink()
+        assert tell(made, places, NOON + 26 * HOUR)
+        assert made.alarms() == {}
+
+
+def test_what_nobody_signed_is_no_head(any_store: Store, tmp_path: Path) -> None:
+    """A file that was damaged keeps nobody from telling the next."""
+    with world(any_store) as made:
+        grow(made)
+        (tmp_path / heads.NEWEST).write_bytes(b"\xff")
+        assert tell(made, tmp_path, NOON)
 
 
 def test_without_a_directory_webhooks_are_told(any_store: Store) -> None:

@@ -64,7 +64,10 @@ def entries(
 
 @router.post("/verify", summary="Audit the whole store", response_class=StreamingResponse)
 def verify(product: ProductDep, caller: CallerDep, body: VerifyRequest) -> StreamingResponse:
-    """Answers with one JSON object a line: `{"checked", "of"}` while it runs, then the report."""
+    """Answers with one JSON object a line: `{"checked", "of"}` while it runs, then the report.
+
+    Without a checkpoint it is held against the newest head that this installation keeps outside of its database.
+    """
     caller.must(Operation.READ_LEDGER)
     ledger = product.installation.ledger
     kept = open_head(body.checkpoint, ledger.verifier) if body.checkpoint is not None else None
@@ -78,14 +81,16 @@ _AUDIT = Long("audit", "an audit is running already", "it reads the whole store:
 
 def _audit(product: Product, kept: Head | None, say: Say) -> Line:
     """Run the audit, saying how far it is. Returns what it came to."""
-    ledger = product.installation.ledger
+    ledger, own = product.installation.ledger, product.audits.kept()
     ledger.sequence()
     report = audit(
         product.installation.store,
         ledger.verifier,
-        kept=kept,
+        kept=kept or (None if own is None else own.head),
         progress=lambda done, of: say({"checked": done, "of": of}),
     )
+    if kept is not None and own is not None and not product.audits.is_continued(own):
+        report.add("lost", f"the ledger does not continue the head of {own.head.size} entries that was seen here")
     findings = [{"kind": f.kind, "message": f.message, "position": f.position} for f in report.findings]
     first = None if report.first is None else report.first.message
     counts = {"entries": report.entries, "heads": report.heads, "certificates": report.certificates}
