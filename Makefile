@@ -34,7 +34,7 @@ demo: $(BIN)/certwright ## the same, once
 
 test: $(VENV)/tests ## the tests; counterparts that are missing are skipped with their reason
 	$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy
-	$(BIN)/pytest -q -n 3 --dist loadgroup
+	$(BIN)/pytest -q -n 3 --dist loadgroup --no-loadscope-reorder
 
 lint: $(VENV)/tests ## style and types alone
 	$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy

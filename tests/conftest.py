@@ -8,6 +8,7 @@ import shutil
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from _pytest.nodeid import NodeId
@@ -15,28 +16,33 @@ from hypothesis import HealthCheck, settings
 
 from ca.installation import Installation
 from ca.store import Store, open_store
-from tests import rig
+from tests import cheap, rig
 from tests.postgresql import Tables, cluster, fresh_database
 
 __all__ = ["fresh_database"]
 IN_MEMORY = Path("/dev/shm")
 ROOM = 4 << 30
 """Bytes that have to be free there; a whole run takes less than a quarter of it."""
-RARELY = (20_000, 20, 20)
-"""Objects until garbage is looked for: the usual 700 took a third of the time that collecting the tests takes."""
-
+DEAR = frozenset({"material_of", "configmap", "kubernetes"})
+"""Fixtures of a session, and kinds of a place, that cost ten seconds of a core: key material, a Kubernetes API server."""
+LONG = (
+    *("tests/flows", "tests/crash", "tests/fuzz", "tests/pictures", "tests/test_wheel", "tests/pki/test_demo"),
+    *("tests/peers", "tests/contracts", "tests/pki"),
+)
+"""Where tests take long, the longest first (`--no-loadscope-reorder` keeps to that)."""
+_NOTHING = SimpleNamespace(params={})
 
 settings.register_profile("certwright", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("certwright")  # a machine that is busy with something else is no fault of ours
 
 
 def pytest_configure() -> None:
-    """Temporary files lie in memory where there is room, unless somebody says where they shall be (TMPDIR).
+    """What is dear is made cheap; temporary files lie in memory where there is room, unless TMPDIR says otherwise.
 
     Tests wait for a hundred thousand syncs, and none of them pulls the plug: what reaches a disk, and when, is seen by
     the calls that the kernel gets (`tests/crash/test_trace.py`).
     """
-    gc.set_threshold(*RARELY)
+    cheap.make()
     if "TMPDIR" not in os.environ and os.access(IN_MEMORY, os.W_OK) and shutil.disk_usage(IN_MEMORY).free > ROOM:
         os.environ["TMPDIR"] = str(IN_MEMORY)
         tempfile.tempdir = None  # whoever has asked already asks again
@@ -49,20 +55,31 @@ def pytest_collection_finish() -> None:
 
 @pytest.hookimpl(wrapper=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> Iterator[None]:
-    """Tests that share what is made once a module run in one process: two would make it twice."""
+    """What is dear is made in one process alone, and begun first: what is short fills the gaps at the end."""
     for item in items:
-        shared = getattr(item, "_fixtureinfo", None)
-        found = shared.name2fixturedefs.values() if shared is not None else ()
-        is_shared = any(
-            one.scope == "module" and not one.argname.startswith("_xunit") for ones in found for one in ones
-        )
-        if is_shared and item.get_closest_marker("xdist_group") is None:
-            item.add_marker(pytest.mark.xdist_group(item.nodeid.partition("::")[0]))
+        together = _together(item)
+        if together is not None and item.get_closest_marker("xdist_group") is None:
+            item.add_marker(pytest.mark.xdist_group(together))
+    items.sort(key=lambda item: next((n for n, part in enumerate(LONG) if item.nodeid.startswith(part)), len(LONG)))
     yield
     for item in items:  # where pytest-xdist 3.8 writes the group, pytest 9.2 does not look any more
         grouped = getattr(item, "_nodeid", None)
         if grouped is not None and item.nodeid != grouped:
             item._id = NodeId.parse(grouped)
+
+
+def _together(item: pytest.Item) -> str | None:
+    """What a test shares with others that would be made again in each process: a module's fixtures, or a dear one."""
+    shared = getattr(item, "_fixtureinfo", None)
+    found = [one for ones in (shared.name2fixturedefs.values() if shared is not None else ()) for one in ones]
+    dear = DEAR.intersection(one.argname for one in found)
+    if dear:
+        return min(dear)
+    kind = next(iter(DEAR.intersection(map(str, getattr(item, "callspec", _NOTHING).params.values()))), None)
+    if kind is not None:
+        return kind
+    is_shared = any(one.scope == "module" and not one.argname.startswith("_xunit") for one in found)
+    return item.nodeid.partition("::")[0] if is_shared else None
 
 
 def copied(tables: Path, directory: Path) -> Path:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import ssl
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -116,7 +117,8 @@ def connect(*, certificate: Path | None = None, key: Path | None = None) -> Iter
     state = where.state or state_directory()
     path = state / "certwright.sock"
     if answers(path):
-        transport = httpx.HTTPTransport(uds=str(path))
+        nobody = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)  # without TLS, no CAs are read for it
+        transport = httpx.HTTPTransport(uds=str(path), verify=nobody)
         with Client(httpx.Client(transport=transport, base_url="http://certwright", timeout=TIMEOUT)) as client:
             yield client
         return

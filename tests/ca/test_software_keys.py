@@ -32,7 +32,7 @@ from ca.keys.passphrase import CREDENTIAL, MINIMUM_LENGTH, VARIABLE, find_passph
 from ca.keys.pkcs8 import decrypt_pkcs8, encrypt_pkcs8
 from ca.keys.software import SoftwareKeyStore
 from ca.secret import Secret
-from tests import peer, rig
+from tests import cheap, peer, rig
 
 PASSPHRASE = Secret("correct horse battery staple")
 TYPES = (KeyType.P256, KeyType.RSA2048, KeyType.ED25519, KeyType.MLDSA44)
@@ -253,7 +253,7 @@ def test_openssl_opens_our_files(directory: Path, key_type: KeyType, monkeypatch
 
 def test_a_file_at_full_price_is_loaded(directory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The cost that is used in earnest is at least 2^15 rounds of scrypt over 1 KiB, for AES-256."""
-    monkeypatch.undo()
+    monkeypatch.setattr(pkcs8, "SCRYPT_N", cheap.SHIPPED)
     assert pkcs8.SCRYPT_N * pkcs8.SCRYPT_P >= 1 << 15
     assert pkcs8.SCRYPT_R >= 8
     opened(directory).put("k", rig.pooled_key())
@@ -265,7 +265,7 @@ def test_a_file_at_full_price_is_loaded(directory: Path, monkeypatch: pytest.Mon
 
 def test_openssl_opens_a_file_at_full_price(directory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The promise is about the files that are written in earnest: those, too, are opened by openssl."""
-    monkeypatch.undo()
+    monkeypatch.setattr(pkcs8, "SCRYPT_N", cheap.SHIPPED)
     opened(directory).put("k", rig.pooled_key())
     path = directory / "k.pem"
     result = peer.run(peer.require("openssl"), "pkey", "-in", path, "-noout", "-passin", f"pass:{PASSPHRASE.reveal()}")

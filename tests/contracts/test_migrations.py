@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from pathlib import Path
+from typing import Any
 
 import pytest
+from alembic import command
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from sqlalchemy import text
@@ -13,17 +16,36 @@ from sqlmodel import SQLModel
 
 import renewers.models  # noqa: F401 - its tables belong to the one history
 from ca.errors import Misconfigured
-from ca.store import Store, open_store
+from ca.store import Store, migrate, open_store
 from tests.conftest import fresh_database
 from tests.contracts.units import facts_from_outside, put
 
 
 def test_migrations_make_the_tables_of_the_models(any_store: Store) -> None:
     """Upgrading an empty database gives exactly what the models say, column by column, on both engines."""
-    with any_store.read() as connection:
+    assert differences(any_store) == []
+
+
+def test_the_tables_that_tests_remember_are_those(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Made by Alembic and made from memory (`tests/cheap.py`), they are the same to the letter."""
+    statements = []
+    for name, made_by in (("real", command), ("remembered", migrate.command)):
+        monkeypatch.setattr(migrate, "command", made_by)
+        store = open_store(f"sqlite:///{tmp_path / name}")
+        assert differences(store) == []
+        with store.read() as connection:
+            found = connection.execute(text("SELECT type, name, sql FROM sqlite_master ORDER BY type, name")).all()
+            revision = connection.execute(text("SELECT * FROM alembic_version")).all()
+        statements.append((found, revision))
+        store.close()
+    assert statements[0] == statements[1]
+
+
+def differences(store: Store) -> Any:
+    """Between the tables of a store and the models."""
+    with store.read() as connection:
         options = {"compare_type": True, "compare_server_default": True}
-        context = MigrationContext.configure(connection, opts=options)
-        assert compare_metadata(context, SQLModel.metadata) == []
+        return compare_metadata(MigrationContext.configure(connection, opts=options), SQLModel.metadata)
 
 
 def test_a_database_from_the_future_is_refused(store_url: str) -> None:

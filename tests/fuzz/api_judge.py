@@ -133,7 +133,7 @@ class Judge:
     def __init__(self, document: Mapping[str, Any], world: World) -> None:
         self._world = world
         self._described = operations(document)
-        self._schemas = dict(_schemas(document))
+        self._schemas = _Schemas(document)
         order = sorted(self._described, key=lambda name: (name.count("{"), -len(name), name))
         self._templates = [(name, _pattern(name)) for name in order]
 
@@ -237,13 +237,22 @@ def _pattern(name: str) -> re.Pattern[str]:
     return re.compile(whatever.join(map(re.escape, parts)), re.DOTALL)
 
 
-def _schemas(document: Mapping[str, Any]) -> Any:
-    for name, described in operations(document).items():
-        for code, response in described["responses"].items():
-            offered = response.get("content", {})
-            for _, content in sorted(offered.items(), key=lambda item: item[0] == "application/json"):  # it counts
-                schema = {**content.get("schema", {}), "components": document["components"]}
-                yield (name, code), jsonschema_rs.validator_for(schema)
+class _Schemas(dict[tuple[str, str], Any]):
+    """What answers are held against, by operation and status; each is compiled when one is looked at."""
+
+    def __init__(self, document: Mapping[str, Any]) -> None:
+        self._components = document["components"]
+        for name, described in operations(document).items():
+            for code, response in described["responses"].items():
+                offered = response.get("content", {})
+                for _, content in sorted(offered.items(), key=lambda item: item[0] == "application/json"):  # it counts
+                    self[name, code] = content.get("schema", {})
+
+    def __getitem__(self, key: tuple[str, str]) -> Any:
+        found = super().__getitem__(key)
+        if isinstance(found, dict):
+            found = self[key] = jsonschema_rs.validator_for({**found, "components": self._components})
+        return found
 
 
 def _problem(answer: Answer) -> list[str]:
