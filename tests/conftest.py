@@ -24,7 +24,7 @@ IN_MEMORY = Path("/dev/shm")
 ROOM = 4 << 30
 """Bytes that have to be free there; a whole run takes less than a quarter of it."""
 DEAR = frozenset({"material_of", "configmap", "kubernetes"})
-"""Fixtures of a session, and kinds of a place, that cost ten seconds of a core: key material, a Kubernetes API server."""
+"""Fixtures of a session and kinds of a place that cost ten seconds of a core: key material, a Kubernetes API server."""
 LONG = (
     *("tests/flows", "tests/crash", "tests/fuzz", "tests/pictures", "tests/test_wheel", "tests/pki/test_demo"),
     *("tests/peers", "tests/contracts", "tests/pki"),
