@@ -94,7 +94,8 @@ def test_a_window_that_moved_into_the_past_is_followed_at_once(
     with store.read() as connection:
         said = connection.execute(select(Event).where(col(Event.kind) == "renewal-urged")).one()
     assert "https://ca.example/incident" in said.body
-    assert ca.logged("ARI: order ") == replaced + 1, ca.log.read_text()[-3000:]
+    is_known = first.serial_number.bit_length() % 8 != 0  # else DER begins with a zero, and Pebble knows none
+    assert ca.logged("ARI: order ") == replaced + is_known, ca.log.read_text()[-3000:]
 
 
 def test_the_second_ca_serves_while_the_first_is_down(
