@@ -269,8 +269,8 @@ def test_a_secondary_that_lags_is_waited_for(tmp_path: Path) -> None:
 def test_a_secondary_that_does_not_follow_or_is_down_is_named(tmp_path: Path) -> None:
     """Frozen at an old version, then stopped: the CA is never called, the server is named, the record is taken back."""
     with pair(tmp_path, refresh=3600) as (primary, secondary):
-        for said in ("the value is not there", "does not answer"):
-            with pytest.raises(NotDelivered) as failed, solver_of(primary).answer(challenge(), deadline=soon(1.5)):
+        for said, seconds in (("the value is not there", 6), ("does not answer", 1.5)):  # who answers may be slow at it
+            with pytest.raises(NotDelivered) as failed, solver_of(primary).answer(challenge(), deadline=soon(seconds)):
                 pytest.fail("it was answered")
             assert said in failed.value.message
             assert (
