@@ -38,6 +38,7 @@ from pki.settings import DATABASE, FILE, Settings, database_url, load_settings
 from renewers import work
 from renewers.lifecycle import Lifecycle
 from renewers.telling.audits import LedgerAudits
+from renewers.telling.heads import NEWEST
 
 LEDGER_ORIGIN, LEDGER_KEY, LEDGER_VERIFIER = "ledger-origin", "ledger-key", "ledger-verifier"
 ABANDON_AFTER = 300
@@ -70,7 +71,8 @@ class Product(AbstractContextManager["Product"]):
         self.metrics = metrics
         self.readiness = Readiness(installation, state)
         every = int(settings.ledger.audit_every.total_seconds())
-        witness = Witness(installation.store, installation.ledger, state / HEAD_FILE)
+        told = [state / settings.ledger.publish_to / NEWEST] if settings.ledger.publish_to else []
+        witness = Witness(installation.store, installation.ledger, state / HEAD_FILE, *told)
         self.audits = LedgerAudits(lifecycle, every, lambda: self.readiness.is_draining, witness)
         self.pulses = Pulses()
         self._lock = lock

@@ -2,11 +2,13 @@
 
 Nobody can make up a signed head, and no tree can be given the root of another one. Whoever holds one head can therefore
 say whether the ledger still begins with what it was then, in a few hashes (RFC 9162 section 2.1.4), whatever else the
-database says. The file lies in the state directory, with the keys: who writes there can sign heads anyway.
+database says. The file lies in the state directory, with the keys: who writes there can sign heads anyway. Heads that
+were told elsewhere are looked at, too: a state directory may go with its machine.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -32,17 +34,20 @@ class Kept:
 
 
 class Witness:
-    """Holds the newest head, and says whether the ledger continues it. It never goes back by itself."""
+    """Holds the newest head, and says whether the ledger continues it. It never goes back by itself.
 
-    def __init__(self, store: Store, ledger: Ledger, path: Path) -> None:
-        self._store, self._ledger, self._path = store, ledger, path
+    `elsewhere` are files into which others, or we, write heads of this ledger.
+    """
+
+    def __init__(self, store: Store, ledger: Ledger, path: Path, *elsewhere: Path) -> None:
+        self._store, self._ledger, self._path, self._elsewhere = store, ledger, path, elsewhere
         self._kept: Kept | None = None
         self._is_written = False
 
     def look(self) -> bool:
-        """Whether the ledger continues the head that is kept. If so, its newest one is kept from now on."""
-        kept, newest = self.kept(), self._newest()
-        if kept is not None and not self._continues(kept, newest):
+        """Whether the ledger continues the heads that are kept. If so, its newest one is kept from now on."""
+        seen, newest = self.kept(), self._newest()  # in this order: else one that was told meanwhile would be beyond it
+        if not all(self._continues(kept, newest) for kept in seen):
             return False
         if newest is not None:
             self._keep(newest)
@@ -52,17 +57,24 @@ class Witness:
         """Whether the ledger continues this head."""
         return self._continues(kept, self._newest())
 
-    def kept(self) -> Kept | None:
-        """The head that is kept; from the file, if this process has seen none. What nobody signed is none."""
-        if self._kept is None and (text := read(self._path)) is not None:
-            self._kept = opened(text, self._ledger.verifier)
+    def kept(self) -> Sequence[Kept]:
+        """The head that is kept; from the file, if this process has seen none; and those elsewhere.
+
+        What nobody signed is none.
+        """
+        if self._kept is None:
+            self._kept = self._read(self._path)
             self._is_written = self._kept is not None
-        return self._kept
+        return [kept for kept in (self._kept, *map(self._read, self._elsewhere)) if kept is not None]
 
     def _newest(self) -> Kept | None:
         """The ledger's newest head, if it was signed."""
         row = self._ledger.head()
         return None if row is None else opened(row.checkpoint, self._ledger.verifier)
+
+    def _read(self, path: Path) -> Kept | None:
+        text = read(path)
+        return None if text is None else opened(text, self._ledger.verifier)
 
     def _continues(self, kept: Kept, newest: Kept | None) -> bool:
         return newest is not None and continues(self._store, kept.head, newest.head)

@@ -84,11 +84,11 @@ class LedgerAudits:
 
     def kept(self) -> Kept | None:
         """The head to hold the ledger against: one that it does not continue, whichever replica has seen it."""
-        last, own = newest(self._lifecycle.store), self._witness.kept()
+        last, own = newest(self._lifecycle.store), list(self._witness.kept())
         verifier = self._lifecycle.installation.ledger.verifier
         told = None if last is None or last.against is None else opened(last.against, verifier)
-        found = [kept for kept in (own, told) if kept is not None]
-        return next((kept for kept in found if not self._witness.is_continued(kept)), own)
+        found = own if told is None else [*own, told]
+        return next((kept for kept in found if not self._witness.is_continued(kept)), next(iter(own), None))
 
     def _run(self) -> Report | None:
         ledger, store, kept = self._lifecycle.installation.ledger, self._lifecycle.store, self.kept()

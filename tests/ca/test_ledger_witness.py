@@ -52,8 +52,7 @@ def witness(made: Installation, directory: Path) -> Witness:
 
 def size_of(one: Witness) -> int:
     """How large the ledger was that it keeps."""
-    kept = one.kept()
-    return 0 if kept is None else kept.head.size
+    return max((kept.head.size for kept in one.kept()), default=0)
 
 
 def test_it_follows_a_ledger_that_grows(ledger: Installation, tmp_path: Path) -> None:
@@ -84,6 +83,24 @@ def test_any_cut_is_seen(ledger: Installation, tmp_path: Path, by: int) -> None:
     assert size_of(one) == before + by
 
 
+def test_a_head_that_was_told_elsewhere_is_one_more(ledger: Installation, tmp_path: Path) -> None:
+    """The machine is gone with all that its process had seen; a directory on another one tells."""
+    before = grow(ledger)
+    grow(ledger, 3)
+    row, told = ledger.ledger.head(), tmp_path / "told"
+    assert row is not None
+    assert Witness(ledger.store, ledger.ledger, tmp_path / HEAD_FILE, told).look(), "nobody has told any yet"
+    (tmp_path / HEAD_FILE).unlink()
+    told.write_text(row.checkpoint)
+    cut(ledger, before)
+    assert witness(ledger, tmp_path).look()
+    (tmp_path / HEAD_FILE).unlink()
+    one = Witness(ledger.store, ledger.ledger, tmp_path / HEAD_FILE, told)
+    assert not one.look()
+    assert size_of(one) == before + 3
+    assert not (tmp_path / HEAD_FILE).exists()
+
+
 def test_a_cut_of_everything_is_seen(ledger: Installation, tmp_path: Path) -> None:
     """A ledger without any head continues nothing."""
     one = witness(ledger, tmp_path)
@@ -102,7 +119,7 @@ def test_a_head_that_nobody_signed_is_none(ledger: Installation, tmp_path: Path)
     head = open_head(row.checkpoint, ledger.ledger.verifier)
     forged = sign_head(head, Ed25519PrivateKey.generate())
     (tmp_path / HEAD_FILE).write_text(forged)
-    assert witness(ledger, tmp_path).kept() is None
+    assert list(witness(ledger, tmp_path).kept()) == []
     with outside(ledger.store) as attacker:
         attacker.execute(update(LedgerHead).values(checkpoint=forged))
     assert not one.look()
