@@ -150,7 +150,7 @@ def test_a_port_that_is_taken_leaves_nothing_behind() -> None:
     ):
         pytest.fail("it was answered")
     assert "acme-tls/1" in (failed.value.hint or "")
-    with solver.answer(challenge(token="B"), deadline=soon(1)):
+    with solver.answer(challenge(token="B"), deadline=soon()):
         assert shown(port, challenge(token="B")) is not None
 
 
