@@ -1,14 +1,17 @@
 """What tests would pay thousands of times is paid once: in their own process alone, never in those that they start.
 
 Key files are made with a cheap scrypt, and whoever opens one reads in it how dear it was; the scrypt that seals, the
-same in all processes, is remembered; the tables of an empty SQLite database are those that Alembic made the first time.
+same in all processes, is remembered, and so is what a profile's text says; the tables of an empty SQLite database are
+those that Alembic made the first time.
+
 What is shipped is seen by `tests/ca/test_software_keys.py` and `tests/contracts/test_migrations.py`.
 """
 
 from __future__ import annotations
 
 import gc
-from functools import cache
+from collections.abc import Mapping
+from functools import cache, lru_cache
 from types import SimpleNamespace
 from typing import Any
 
@@ -16,6 +19,8 @@ from alembic import command
 from sqlalchemy import Connection
 
 from ca.keys import pkcs8, sealed
+from ca.profiles import collection
+from ca.profiles.profile import Profile, read_profile
 from ca.store import migrate
 
 SHIPPED = pkcs8.SCRYPT_N
@@ -31,7 +36,17 @@ def make() -> None:
     gc.set_threshold(*RARELY)
     pkcs8.SCRYPT_N = CHEAP
     sealed.hashlib = SimpleNamespace(scrypt=cache(sealed.hashlib.scrypt))  # type: ignore[attr-defined]
+    collection.read_profile = _profile
     migrate.command = SimpleNamespace(upgrade=_upgrade)  # type: ignore[attr-defined]
+
+
+def _profile(name: str, text: str, variables: Mapping[str, str]) -> Profile:
+    return _remembered(name, text, tuple(sorted(variables.items())))
+
+
+@lru_cache(512)
+def _remembered(name: str, text: str, variables: tuple[tuple[str, str], ...]) -> Profile:
+    return read_profile(name, text, dict(variables))
 
 
 def _upgrade(config: Any, revision: str) -> None:
