@@ -136,7 +136,10 @@ class _Heads:
             if not self._is_broken:
                 self._last_good = edge.size
             return
-        if not self._is_broken:
+        if not self._is_broken and self._last_good == edge.size:
+            message = f"the ledger forked: at size {edge.size} it was signed twice, and {what} is not what stands here"
+            self._report.add("forked", message, edge.size - 1)
+        elif not self._is_broken:
             self._name_place(self._last_good, edge.size - 1, f"{what} at size {head.size} has another root")
         self._is_broken = True
 

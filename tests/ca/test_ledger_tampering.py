@@ -15,6 +15,7 @@ from sqlmodel import col
 from ca import revocation
 from ca.errors import BadRequest
 from ca.installation import Installation
+from ca.ledger import log
 from ca.ledger.checkpoint import Head, open_head, sign_head
 from ca.ledger.reconcile import audit
 from ca.ledger.verify import Report
@@ -135,6 +136,21 @@ def test_a_tail_is_missed_as_far_as_anybody_knows(kept: Kept) -> None:
     assert (first.kind, first.position) == ("lost", kept.sizes[3] - 1)
 
 
+def test_another_history_that_our_own_key_signed_is_a_fork(kept: Kept) -> None:
+    """A tail was cut, and the ledger went on to the very size that somebody has kept a head of."""
+    installation = kept.installation
+    size = kept.head.size
+    with outside(installation.store) as attacker:
+        cut(attacker, kept.sizes[2])
+        attacker.execute(delete(LedgerHead).where(col(LedgerHead.size) > kept.sizes[2]))
+    for number in range(size - kept.sizes[2]):
+        installation.store.write(lambda tx, n=number: log.append(tx, "something-else", str(n), "test"))
+    installation.ledger.sequence()
+    report = kept.audit()
+    (found,) = [finding for finding in report.findings if finding.kind == "forked"]
+    assert f"at size {size} it was signed twice" in found.message
+
+
 def test_entries_that_nobody_signed_for_are_reported(kept: Kept) -> None:
     """An entry that was given a place without a head over it did not come from us."""
     with outside(kept.installation.store) as attacker:
@@ -182,4 +198,4 @@ def test_a_strangers_ledger_is_not_ours(kept: Kept) -> None:
             values = {"size": size, "root": forged.root, "edge": b"", "signed_at": 1}
             attacker.execute(LedgerHead.__table__.insert().values(checkpoint=sign_head(forged, own), **values))  # type: ignore[attr-defined]
     assert audit(kept.installation.store, kept.installation.ledger.verifier).is_sound, "without a kept head he wins"
-    assert "changed" in {finding.kind for finding in kept.audit().findings}
+    assert "forked" in {finding.kind for finding in kept.audit().findings}
