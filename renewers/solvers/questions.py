@@ -25,6 +25,7 @@ from ca import clock
 from ca.errors import NotDelivered
 from renewers.solvers.zoned import DNS_NAME
 
+SILENT = "server-silent"
 SECONDS = 3.0
 """For one answer by UDP, and the same again by TCP."""
 MOST_RECORDS = 64
@@ -103,5 +104,5 @@ def _unanswered(server: Server, name: str, error: Exception) -> NotDelivered:
     if isinstance(error, OSError) and error.errno in _UNREACHABLE:
         return NotDelivered(f"{server} cannot be reached from here", code=NO_ROUTE)
     if isinstance(error, dns.exception.Timeout):
-        return NotDelivered(f"{server} does not answer for {name}", code="server-silent")
+        return NotDelivered(f"{server} does not answer for {name}", code=SILENT)
     return NotDelivered(f"{server} gives no usable answer for {name}: {type(error).__name__}", code="bad-dns-answer")

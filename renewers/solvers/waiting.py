@@ -13,7 +13,7 @@ from itertools import chain, repeat
 
 from ca import clock
 from ca.errors import NotDelivered
-from renewers.solvers.questions import NO_ROUTE, Server, texts_at
+from renewers.solvers.questions import NO_ROUTE, SECONDS, SILENT, Server, texts_at
 from renewers.solvers.zones import Zones
 
 PAUSES = (0.1, 0.2, 0.5, 1.0, 2.0, 5.0)
@@ -30,8 +30,9 @@ def wait_until_seen(zones: Zones, name: str, judge: Judge, deadline: float, *, i
     """Return when every server shows what it should; `NotDelivered` names one that does not. Impatient: one look."""
     deadline = min(deadline, clock.monotonic() + LONGEST_WAIT)
     servers = zones.servers_of(zones.zone_of(name, deadline), deadline)
-    waiting, shown = list(servers), set[str]()
+    waiting, shown, said = list(servers), set[str](), dict[Server, NotDelivered]()
     for pause in chain(PAUSES, repeat(PAUSES[-1])):
+        is_hurried = deadline - clock.monotonic() < SECONDS
         found = list(_look(waiting, name, judge, deadline))
         shown |= {server.name for server, problem in found if problem is None}
         missing = [
@@ -39,10 +40,14 @@ def wait_until_seen(zones: Zones, name: str, judge: Judge, deadline: float, *, i
         ]
         if not missing:
             return
+        for server, problem in missing:
+            if problem.code != SILENT or not is_hurried:
+                said[server] = problem
         waiting = [server for server, _ in missing]
         left = deadline - clock.monotonic()
         if not is_patient or left < PAUSES[0]:
-            raise _unseen(name, missing[0][1], len(missing), len(servers))
+            server, problem = missing[0]  # what it said before says more than that the last look had no time left
+            raise _unseen(name, said.get(server, problem), len(missing), len(servers))
         time.sleep(min(pause, left / 2))
 
 

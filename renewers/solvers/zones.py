@@ -19,8 +19,9 @@ import dns.resolver
 
 from ca.errors import Misconfigured, NotDelivered
 from renewers.addresses import as_address, why_not
-from renewers.solvers.questions import Server, ask, is_answer, plain, records
+from renewers.solvers.questions import SILENT, Server, ask, is_answer, plain, records
 
+TIMES = 2
 MOST_ALIASES = 8
 MOST_SERVERS = 16
 MOST_ADDRESSES = 32
@@ -87,17 +88,22 @@ class Zones:
         return records(self._ask(name, kind, deadline), name, kind)
 
     def _ask(self, name: str, kind: dns.rdatatype.RdataType, deadline: float) -> dns.message.Message:
-        """The first answer of our resolvers that is one."""
-        problem = None
-        for server in self._nameservers or _system():
-            try:
-                message = ask(server, name, kind, deadline, is_recursive=True)
-            except NotDelivered as error:
-                problem = error.message
-                continue
-            if is_answer(message):
-                return message
-            problem = f"{server} says {dns.rcode.to_text(message.rcode())}"
+        """The first answer of our resolvers that is one. Who is silent is asked once more: a datagram may be lost."""
+        problem, asked = None, self._nameservers or _system()
+        for _ in range(TIMES):
+            silent = []
+            for server in asked:
+                try:
+                    message = ask(server, name, kind, deadline, is_recursive=True)
+                except NotDelivered as error:
+                    problem = error.message
+                    if error.code == SILENT:
+                        silent.append(server)
+                    continue
+                if is_answer(message):
+                    return message
+                problem = f"{server} says {dns.rcode.to_text(message.rcode())}"
+            asked = tuple(silent)
         raise NotDelivered(f"no resolver answers for {name}: {problem}", code="unresolvable")
 
 

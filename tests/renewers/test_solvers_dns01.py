@@ -260,6 +260,21 @@ def test_one_bad_server_fails_the_whole_and_is_named(servers: list[Nameserver], 
     assert servers[0].texts(NAME) == []
 
 
+def test_a_datagram_that_is_lost_fails_nothing(servers: list[Nameserver], monkeypatch: pytest.MonkeyPatch) -> None:
+    """The one resolver that there is did not hear the first question: it is asked again."""
+    monkeypatch.setattr(questions, "SECONDS", 1.0)
+    lost: list[dns.message.Message] = []
+
+    def lose_one(answer: dns.message.Message, is_tcp: bool) -> dns.message.Message | None:
+        lost.append(answer)
+        return None if len(lost) == 1 else answer
+
+    servers[0].twist = lose_one
+    with solver_of(servers).answer(challenge(), deadline=soon()):
+        pass
+    assert len(lost) > 1
+
+
 def test_an_answer_that_does_not_fit_is_asked_for_by_tcp(servers: list[Nameserver]) -> None:
     """Forty values at one name: truncated over UDP, whole over TCP."""
     for server in servers:
