@@ -98,13 +98,10 @@ def _generate(lease: Lease, label: str, identifier: bytes, key_type: KeyType) ->
     writing = lease.session.token.open(rw=True)
     try:
         _remove_all(Lease(writing, lease.epoch), label, identifier)  # of an attempt that the token did not finish
-        if key_type in _RSA:
-            exponent = {Attribute.PUBLIC_EXPONENT: (65537).to_bytes(3)}
-            pair = writing.generate_keypair(Kind.RSA, _RSA[key_type], public_template=exponent, **wanted)
-        else:
-            kind, parameters, mechanism = _CURVES[key_type]
-            curve = writing.create_domain_parameters(kind, {Attribute.EC_PARAMS: parameters}, local=True)
-            pair = curve.generate_keypair(mechanism=mechanism, **wanted)
+        try:
+            pair = _pair(writing, key_type, wanted)
+        except _CANNOT:  # SoftHSM 2.6 says so once in some 2,500 times while other threads use the token
+            pair = _pair(writing, key_type, wanted)
         problem = _leak(pair[1])
         if problem is None and len(lease.find(ObjectClass.PRIVATE_KEY, label)) == 1:
             return
@@ -116,6 +113,15 @@ def _generate(lease: Lease, label: str, identifier: bytes, key_type: KeyType) ->
     finally:
         with suppress(pkcs11.PKCS11Error):
             writing.close()
+
+
+def _pair(writing: Any, key_type: KeyType, wanted: dict[str, Any]) -> Any:
+    if key_type in _RSA:
+        exponent = {Attribute.PUBLIC_EXPONENT: (65537).to_bytes(3)}
+        return writing.generate_keypair(Kind.RSA, _RSA[key_type], public_template=exponent, **wanted)
+    kind, parameters, mechanism = _CURVES[key_type]
+    curve = writing.create_domain_parameters(kind, {Attribute.EC_PARAMS: parameters}, local=True)
+    return curve.generate_keypair(mechanism=mechanism, **wanted)
 
 
 def _look(lease: Lease, label: str) -> tuple[bytes, Any]:
